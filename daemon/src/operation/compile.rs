@@ -1,0 +1,322 @@
+//! Turns an operation into the parts of a bundle: steps, manifests, files; and compares its tasks with each other.
+//!
+//! Must not: read files; the caller says what each source is.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Findings, Place};
+use super::tasks::{Operation, PodRun, Task, TaskKind, Uplink, check_node};
+use crate::bundle::document::{
+    self, DocumentError, DownlinkDocument, PodRunDocument, StepDocument, StepKind, UplinkDocument,
+};
+use crate::bundle::limits::{FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES};
+use crate::bundle::manifest::{
+    Claim, Container, DATA, Metadata, Mount, Pod, Port, SecurityContext, Spec, Volume, claim,
+};
+use crate::bundle::{Hostname, NodeName, StepId, Tenant, path};
+
+/// What the ground says a source file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFile {
+    /// Nothing of that name.
+    Missing,
+    /// A folder or something stranger.
+    NotAFile,
+    /// A regular file.
+    File {
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// What compiling needs besides the operation.
+pub struct Surroundings<'a> {
+    /// Who flies it.
+    pub tenant: &'a Tenant,
+    /// Nodes that are legal here.
+    pub nodes: &'a [NodeName],
+    /// What a source file is; `None` when files are not to be looked at.
+    pub files: Option<&'a dyn Fn(&str) -> SourceFile>,
+    /// Where the sources are looked up, for findings.
+    pub folder: &'a str,
+}
+
+/// The parts of a bundle.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The steps, in order.
+    pub steps: Vec<StepDocument>,
+    /// Group number of each step, counted from 1; absent for a step of its own.
+    pub groups: Vec<Option<u32>>,
+    /// Manifest path and text, in order.
+    pub manifests: Vec<(String, String)>,
+    /// Files to pack.
+    pub files: Vec<PackedFile>,
+}
+
+/// A file of the bundle and where its content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedFile {
+    /// Path of the entry.
+    pub entry: String,
+    /// Path on the ground.
+    pub source: String,
+}
+
+/// Compiles an operation. Every finding of the comparison is added; the result flies only if none is fatal.
+///
+/// # Errors
+/// When a manifest cannot be written, which no operation causes.
+pub fn compile(
+    operation: &Operation,
+    around: &Surroundings<'_>,
+    findings: &mut Findings,
+) -> Result<Compiled, DocumentError> {
+    unique_ids(operation, findings);
+    let groups = groups(&operation.tasks);
+    let mut compiled = Compiled { steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
+    let mut uplinked = 0;
+    for (index, task) in operation.tasks.iter().enumerate() {
+        let step = match &task.kind {
+            TaskKind::PodRun(run) => pod_run(task, run, (index, groups[index]), around, &mut compiled, findings)?,
+            TaskKind::Uplink(uplink) => place(task, uplink, index, around, (&mut compiled, &mut uplinked), findings),
+            TaskKind::Downlink(downlink) => Some(StepDocument {
+                downlink: Some(DownlinkDocument {
+                    volume: task.volume.clone(),
+                    sources: downlink.sources.clone(),
+                    destination: downlink.destination.clone(),
+                }),
+                ..step(task, StepKind::Downlink, GRACE_SECONDS)
+            }),
+        };
+        compiled.steps.extend(step);
+    }
+    compiled.groups = numbered(&groups);
+    within_groups(&operation.tasks, &groups, findings);
+    if uplinked > FLIGHT_UPLINK_BYTES {
+        let message = format!(
+            "the operation uplinks {uplinked} bytes; the flight model takes {FLIGHT_UPLINK_BYTES} per operation"
+        );
+        findings.warning(Place::START, "tasks", message, "uplink less, or in several operations");
+    }
+    Ok(compiled)
+}
+
+/// For each task the index of the first task of its merge group: itself when it is alone.
+fn groups(tasks: &[Task]) -> Vec<usize> {
+    let merges = |task: &Task| matches!(&task.kind, TaskKind::PodRun(run) if run.merge);
+    let mut first = Vec::with_capacity(tasks.len());
+    for (index, task) in tasks.iter().enumerate() {
+        let joins = index > 0 && merges(task) && merges(&tasks[index - 1]);
+        first.push(if joins { first[index - 1] } else { index });
+    }
+    first
+}
+
+fn numbered(first: &[usize]) -> Vec<Option<u32>> {
+    let shared = |head: usize| first.iter().filter(|other| **other == head).count() > 1;
+    let mut numbers = BTreeMap::new();
+    first
+        .iter()
+        .map(|head| {
+            let next = u32::try_from(numbers.len() + 1).unwrap_or(u32::MAX);
+            shared(*head).then(|| *numbers.entry(*head).or_insert(next))
+        })
+        .collect()
+}
+
+fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
+    StepDocument {
+        id: task.id.clone(),
+        kind,
+        on_failure: task.on_failure,
+        timeout_seconds,
+        pod_run: None,
+        uplink: None,
+        downlink: None,
+    }
+}
+
+fn unique_ids(operation: &Operation, findings: &mut Findings) {
+    let mut seen: BTreeMap<&StepId, Place> = BTreeMap::new();
+    for task in &operation.tasks {
+        if let Some(first) = seen.get(&task.id) {
+            let message = format!("task id `{}` is there twice, first in the task at line {}", task.id, first.line);
+            findings.error(task.place, format!("{}.id", task.field), message, "rename one of them");
+        } else {
+            seen.insert(&task.id, task.place);
+        }
+    }
+}
+
+/// Pods of one group live at the same time: hostnames and host ports must differ.
+fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
+    let mut names: BTreeMap<(usize, &str), Place> = BTreeMap::new();
+    let mut ports: BTreeMap<(usize, Port), Place> = BTreeMap::new();
+    for (task, head) in tasks.iter().zip(first) {
+        let TaskKind::PodRun(run) = &task.kind else { continue };
+        if let Some(other) = names.insert((*head, run.pod_name.as_str()), task.place) {
+            let message = format!(
+                "pod name `{}` is also that of the task at line {}, which runs at the same time",
+                run.pod_name, other.line
+            );
+            findings.error(
+                task.place,
+                format!("{}.pod_name", task.field),
+                message,
+                "rename one of them, or remove `merge`",
+            );
+        }
+        for (i, (port, place)) in run.ports.iter().enumerate() {
+            // The pod's own port does not matter: it is the host's that two pods cannot share.
+            let host = Port { container_port: 0, ..*port };
+            if let Some(other) = ports.insert((*head, host), *place) {
+                let message = format!(
+                    "host port {}/{} is taken twice, also in line {}",
+                    port.host_port,
+                    port.protocol.lower_case(),
+                    other.line
+                );
+                findings.error(
+                    *place,
+                    format!("{}.ports[{i}].host", task.field),
+                    message,
+                    "use another host port, or remove `merge`",
+                );
+            }
+        }
+    }
+}
+
+fn pod_run(
+    task: &Task,
+    run: &PodRun,
+    (index, head): (usize, usize),
+    around: &Surroundings<'_>,
+    compiled: &mut Compiled,
+    findings: &mut Findings,
+) -> Result<Option<StepDocument>, DocumentError> {
+    check_node(task, run, around.nodes, findings);
+    let hostname = match Hostname::join(around.tenant, &run.pod_name) {
+        Ok(hostname) => hostname,
+        Err(bad) => {
+            findings.error(
+                task.place,
+                format!("{}.pod_name", task.field),
+                bad.to_string(),
+                "the hostname is <tenant>-<pod_name>",
+            );
+            return Ok(None);
+        }
+    };
+    let seconds = run.max_duration_minutes * 60;
+    let text = document::write("manifest", &pod(task, run, &hostname, seconds, around.tenant))?;
+    if head == index || compiled.manifests.is_empty() {
+        compiled.manifests.push((format!("manifests/{:04}-{hostname}.yaml", index + 1), text));
+    } else if let Some((_, documents)) = compiled.manifests.last_mut() {
+        documents.push_str("---\n");
+        documents.push_str(&text);
+    }
+    let manifest = compiled.manifests.last().map(|(path, _)| path.clone()).unwrap_or_default();
+    Ok(Some(StepDocument {
+        pod_run: Some(PodRunDocument {
+            manifest,
+            pod: hostname,
+            pod_name: run.pod_name.clone(),
+            node: run.node.clone(),
+            volume: task.volume.clone(),
+            max_duration_seconds: seconds,
+        }),
+        ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)
+    }))
+}
+
+fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Tenant) -> Pod {
+    let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
+    Pod {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        metadata: Metadata {
+            name: hostname.clone(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        },
+        spec: Spec {
+            hostname: hostname.clone(),
+            restart_policy: "Never".to_owned(),
+            active_deadline_seconds: seconds,
+            containers: vec![Container {
+                name: "main".to_owned(),
+                image: run.image.clone(),
+                image_pull_policy: "Never".to_owned(),
+                command: run.command.clone(),
+                args: run.args.clone(),
+                env: run.env.clone(),
+                ports: run.ports.iter().map(|(port, _)| *port).collect(),
+                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned() }],
+                security_context: SecurityContext::hardened(),
+            }],
+            volumes: vec![Volume {
+                name: task.volume.clone(),
+                persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
+            }],
+        },
+    }
+}
+
+fn place(
+    task: &Task,
+    uplink: &Uplink,
+    index: usize,
+    around: &Surroundings<'_>,
+    (compiled, uplinked): (&mut Compiled, &mut u64),
+    findings: &mut Findings,
+) -> Option<StepDocument> {
+    let mut files: Vec<String> = Vec::new();
+    for (i, (source, place)) in uplink.sources.iter().enumerate() {
+        let field = format!("{}.source[{i}]", task.field);
+        match around.files.map(|look| look(source)) {
+            Some(SourceFile::Missing) => {
+                findings.error(
+                    *place,
+                    &field,
+                    format!("no file `{source}` in {}", around.folder),
+                    "put it there, or name its folder with --files",
+                );
+            }
+            Some(SourceFile::NotAFile) => {
+                findings.error(
+                    *place,
+                    &field,
+                    format!("`{source}` in {} is not a regular file", around.folder),
+                    "list the files one by one",
+                );
+            }
+            Some(SourceFile::File { bytes }) => *uplinked += bytes,
+            None => {}
+        }
+        let name = path::base_name(source);
+        let entry = format!("files/{:04}/{name}", index + 1);
+        if entry.len() > PATH_BYTES || name.is_empty() {
+            let longest = PATH_BYTES - (entry.len() - name.len());
+            findings.error(
+                *place,
+                field,
+                format!("file name `{name}` does not fit, expected 1 to {longest} bytes"),
+                "rename it",
+            );
+        } else if files.contains(&entry) {
+            findings.error(
+                *place,
+                field,
+                format!("two files named `{name}` for one folder"),
+                "all sources of a task go into its destination; rename one, or use two tasks",
+            );
+        } else {
+            files.push(entry.clone());
+            compiled.files.push(PackedFile { entry, source: source.clone() });
+        }
+    }
+    let mut document = UplinkDocument { volume: task.volume.clone(), destination: uplink.destination.clone(), files };
+    document.files.sort();
+    Some(StepDocument { uplink: Some(document), ..step(task, StepKind::Uplink, GRACE_SECONDS) })
+}

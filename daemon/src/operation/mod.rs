@@ -1,0 +1,14 @@
+//! Core: the tenant's operation file. [`tree`] reads YAML with places, [`fields`] reads keys and collects findings,
+//! [`tasks`] is the documented Clustergate-2 form, [`compile`] turns tasks into the parts of a bundle.
+//!
+//! Every finding is reported at once; ground and board use this same code.
+//! Must not: open the files an operation names; the caller answers what they are.
+
+pub mod compile;
+pub mod fields;
+pub mod finding;
+pub mod tasks;
+pub mod tree;
+
+pub use finding::{Finding, Findings, Severity};
+pub use tasks::{Operation, Task};

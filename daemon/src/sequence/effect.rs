@@ -1,0 +1,38 @@
+//! What is to be done in the world, after its records are committed. Imperatives.
+//!
+//! Effects may be carried out twice: everything they make is named after (execution, step, job, attempt).
+//! Must not: carry what the plan already says.
+
+use super::state::{AttemptId, Signal};
+use crate::bundle::ExecutionId;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Make and initialise the container of an attempt.
+    Prepare(AttemptId),
+    /// Start initialised containers back to back, in this order.
+    Launch(Vec<(AttemptId, String)>),
+    /// Report when the process of a container has ended.
+    Watch(AttemptId, String),
+    /// Send a signal to the process of a container.
+    Signal(AttemptId, String, Signal),
+    /// Keep the console output of an attempt and remove its container, whatever its state.
+    Clear(AttemptId),
+    /// Place files of the bundle into a volume.
+    Place {
+        /// The execution.
+        execution: ExecutionId,
+        /// Index of the step.
+        step: usize,
+    },
+    /// Collect files of a volume into the outbox.
+    Collect {
+        /// The execution.
+        execution: ExecutionId,
+        /// Index of the step.
+        step: usize,
+    },
+    /// Put the report into the outbox.
+    Report(ExecutionId),
+}

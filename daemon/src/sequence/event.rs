@@ -1,0 +1,156 @@
+//! What happened: past tense, from operators, nodes, and time.
+//!
+//! Must not: say what to do about it.
+
+use std::sync::Arc;
+
+use super::state::{AttemptId, Exit, Filing, JobState, Logs};
+use crate::bundle::ExecutionId;
+use crate::plan::Plan;
+use crate::reason::{Name, Reason};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A planned bundle was handed over.
+    Submitted {
+        /// What it is to do.
+        plan: Arc<Plan>,
+        /// Whether it waits for `release`.
+        held: bool,
+    },
+    /// An operator asked for something.
+    Asked {
+        /// Of which execution.
+        execution: ExecutionId,
+        /// Of which part.
+        target: Target,
+        /// For what.
+        verb: Verb,
+    },
+    /// Something is known of an attempt.
+    Reported(AttemptId, Report),
+    /// An uplink or downlink step is done.
+    Transferred {
+        /// The execution.
+        execution: ExecutionId,
+        /// Index of the step.
+        step: usize,
+        /// How it went.
+        result: Result<(), Reason>,
+    },
+    /// The report was put into the outbox, or could not be.
+    Filed {
+        /// The execution.
+        execution: ExecutionId,
+        /// How it went.
+        filing: Filing,
+    },
+    /// A deadline may have passed.
+    TimePassed,
+    /// The board booted since the last record.
+    Rebooted,
+}
+
+/// What is known of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Its container is initialised.
+    Prepared {
+        /// Podman's id of it.
+        container: String,
+    },
+    /// Its container could not be made; nothing of it is left.
+    NotPrepared(Reason),
+    /// Its process lives, or has lived.
+    Started,
+    /// Its process never lived.
+    NotStarted(Reason),
+    /// Its process has ended.
+    Exited(Exit),
+    /// Podman says that its container is not there.
+    Lost,
+    /// Its console output is kept and its container gone.
+    Cleared(Logs),
+}
+
+/// The part of an execution that an operator means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// All of it.
+    Execution,
+    /// One step.
+    Step(usize),
+    /// One job of a step.
+    Job(usize, usize),
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Lift the hold.
+    Release,
+    /// End it: SIGTERM first.
+    Stop,
+    /// End it: SIGKILL.
+    StopNow,
+}
+
+/// Why an event changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The execution is aboard already.
+    #[error("execution {0} is already known")]
+    AlreadyKnown(ExecutionId),
+    /// There is no such execution, step or job.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The verb is not legal in this state.
+    #[error("{verb} is not legal: {what} is {state}")]
+    InvalidState {
+        /// What was asked.
+        verb: &'static str,
+        /// Of what.
+        what: String,
+        /// Its state.
+        state: String,
+    },
+    /// A limit is reached.
+    #[error("{what}: the limit of {limit} is reached; wait until one has ended")]
+    Limit {
+        /// What was counted.
+        what: &'static str,
+        /// How much there may be.
+        limit: usize,
+    },
+    /// The attempt has moved on since.
+    #[error("a late report of {attempt:?}: {report:?} while {state:?}")]
+    Stale {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What was reported.
+        report: Report,
+        /// Where the job is.
+        state: Option<Box<JobState>>,
+    },
+    /// The step or execution has moved on since.
+    #[error("a late report of {0}")]
+    Late(String),
+    /// The records did not fit the state: a fault of ours.
+    #[error("internal fault: {0}")]
+    Fault(#[from] super::apply::Illegal),
+}
+
+impl Refusal {
+    /// As a coded reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let name = match self {
+            Self::AlreadyKnown(_) | Self::InvalidState { .. } => Name::InvalidState,
+            Self::NotFound(_) => Name::Invalid,
+            Self::Limit { .. } => Name::Limit,
+            Self::Stale { .. } | Self::Late(_) | Self::Fault(_) => Name::Internal,
+        };
+        Reason::new(name, self.to_string())
+    }
+}

@@ -1,0 +1,30 @@
+//! Core: the engine. One [`event`] and the [`state`] go in; [`decide`](decide()) answers with [`record`]s and
+//! [`effect`]s. Records are committed before any effect is carried out, and [`apply`](apply()) turns them into the next
+//! state: live and on recovery alike. [`resume`] names the effects that a restarted daemon still owes.
+//!
+//! A job's life:
+//!
+//! ```text
+//! Waiting ─ Preparing ─ Prepared ─ Launching ─ Running ─ Stopping(TERM ─ KILL)
+//!    │          │           │          │           │          │
+//!    └──────────┴───────────┴──────────┴───────────┴──────────┴─▶ Ended(verdict, remains: owed ─ cleared)
+//! ```
+//!
+//! A step is `Waiting`, `Active` or `Ended`; an execution `Held`, `Open`, `Settled` (its report is due) or `Ended`.
+//! Must not: do anything, know Podman, read a clock.
+
+pub mod apply;
+pub mod deadline;
+pub mod decide;
+pub mod effect;
+pub mod event;
+pub mod record;
+pub mod resume;
+pub mod state;
+
+pub use apply::apply;
+pub use decide::{Decision, decide};
+pub use effect::Effect;
+pub use event::{Event, Refusal};
+pub use record::{Record, Recorded};
+pub use state::{AttemptId, Board, Execution};

@@ -1,0 +1,349 @@
+//! What is known of every live execution. States are conditions; data lives in the variant that needs it.
+//!
+//! Must not: change by itself; only `apply` changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{ExecutionId, StepId};
+use crate::plan::Plan;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// Everything the engine knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Board {
+    /// Executions that have not ended.
+    pub live: BTreeMap<ExecutionId, Execution>,
+    /// Identities of those that have.
+    pub ended: BTreeSet<ExecutionId>,
+}
+
+/// One live execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// What it is to do.
+    pub plan: Arc<Plan>,
+    /// When its bundle was accepted.
+    pub received: Timestamp,
+    /// Where it is.
+    pub phase: Phase,
+    /// Why nothing of it starts any more, when that is so.
+    pub halt: Option<Halt>,
+    /// One for each planned step.
+    pub steps: Vec<Step>,
+}
+
+/// Where an execution is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Waits for `release`.
+    Held,
+    /// Its steps wait, run or end.
+    Open,
+    /// Every step has ended and nothing of it is left on the nodes; its report is due.
+    Settled {
+        /// How it ended.
+        verdict: Verdict,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its report is in the outbox, or could not be put there.
+    Ended {
+        /// How it ended.
+        verdict: Verdict,
+        /// When.
+        at: Timestamp,
+        /// What became of the report.
+        report: Filing,
+    },
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filing {
+    /// It is in the outbox.
+    Filed,
+    /// It could not be written.
+    Failed(Reason),
+}
+
+/// Why nothing of an execution starts any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Halt {
+    /// A step with `on_failure: stop` did not succeed.
+    Failure(StepId),
+    /// An operator stopped it.
+    Operator,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As wanted.
+    Succeeded,
+    /// Not as wanted.
+    Failed(Reason),
+    /// It never started.
+    Skipped(Reason),
+    /// It cannot be known.
+    Unknown(Reason),
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Where it is.
+    pub state: StepState,
+    /// One for each planned job.
+    pub jobs: Vec<Job>,
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not its turn.
+    Waiting,
+    /// Its budget runs.
+    Active {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Over.
+    Ended {
+        /// When it started, if it did.
+        since: Option<Timestamp>,
+        /// When it ended.
+        at: Timestamp,
+        /// How.
+        verdict: Verdict,
+    },
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Number of the current attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Where it is.
+    pub state: JobState,
+}
+
+/// Where a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Not its turn.
+    Waiting,
+    /// Its container is being made and initialised; its process does not exist.
+    Preparing,
+    /// Its container is initialised; it waits for the others of its group.
+    Prepared {
+        /// Podman's id of it.
+        container: String,
+    },
+    /// Told to start; whether it has is not yet known.
+    Launching {
+        /// Podman's id of its container.
+        container: String,
+        /// Set when it must be stopped as soon as it has started.
+        stop: Option<StopCause>,
+    },
+    /// Its process lives.
+    Running {
+        /// Podman's id of its container.
+        container: String,
+        /// Since when.
+        started: Timestamp,
+    },
+    /// Told to end.
+    Stopping {
+        /// Podman's id of its container.
+        container: String,
+        /// Since when its process lives.
+        started: Timestamp,
+        /// Why it must end.
+        cause: StopCause,
+        /// What it was last told.
+        signal: Signal,
+        /// When.
+        told: Timestamp,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        verdict: Verdict,
+        /// When.
+        at: Timestamp,
+        /// Its run, if its process ever lived.
+        run: Option<Run>,
+        /// What is left of it on its node.
+        remains: Remains,
+    },
+}
+
+/// Why a pod must end before it wants to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// `max_duration` ran out.
+    Timeout,
+    /// An operator asked for it.
+    Operator,
+}
+
+/// What a process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// SIGTERM: please end.
+    Term,
+    /// SIGKILL.
+    Kill,
+}
+
+/// The run of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Podman's id of its container.
+    pub container: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// How it ended, where Podman could say.
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its code; 128 + n when signal n ended it.
+    pub code: i64,
+    /// Whether the kernel killed it for its memory.
+    pub oom: bool,
+}
+
+/// What is left of an attempt on its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remains {
+    /// It never had a container.
+    Nothing,
+    /// Its console output is to be kept and its container to be removed.
+    Owed,
+    /// Both are done.
+    Cleared(Logs),
+}
+
+/// What was kept of the console output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// Bytes of standard output kept.
+    pub stdout_bytes: u64,
+    /// Bytes of standard error kept.
+    pub stderr_bytes: u64,
+    /// Whether older output was dropped for the limit.
+    pub truncated: bool,
+}
+
+/// One attempt of one job, everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Index of the step.
+    pub step: usize,
+    /// Index of the job.
+    pub job: usize,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+}
+
+impl Execution {
+    /// A freshly accepted execution.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, held: bool, received: Timestamp) -> Self {
+        let step = |jobs: usize| Step {
+            state: StepState::Waiting,
+            jobs: vec![Job { attempt: 0, state: JobState::Waiting }; jobs],
+        };
+        let steps = plan.steps.iter().map(|planned| step(planned.jobs().len())).collect();
+        let phase = if held { Phase::Held } else { Phase::Open };
+        Self { plan, received, phase, halt: None, steps }
+    }
+
+    /// The job of an attempt, if that attempt is its current one.
+    #[must_use]
+    pub fn job(&self, id: &AttemptId) -> Option<&Job> {
+        self.steps.get(id.step)?.jobs.get(id.job).filter(|job| job.attempt == id.attempt)
+    }
+
+    /// When its first step started.
+    #[must_use]
+    pub fn started(&self) -> Option<Timestamp> {
+        let since = |step: &Step| match &step.state {
+            StepState::Waiting => None,
+            StepState::Active { since } => Some(*since),
+            StepState::Ended { since, .. } => *since,
+        };
+        self.steps.iter().filter_map(since).min_by_key(|since| since.wall)
+    }
+}
+
+impl Board {
+    /// The job of an attempt, if the execution is live and the attempt current.
+    #[must_use]
+    pub fn job(&self, id: &AttemptId) -> Option<&Job> {
+        self.live.get(&id.execution)?.job(id)
+    }
+}
+
+impl StepState {
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Ended { verdict, .. } => Some(verdict),
+            Self::Waiting | Self::Active { .. } => None,
+        }
+    }
+}
+
+impl Job {
+    /// Whether a container of it may exist.
+    #[must_use]
+    pub fn occupies(&self) -> bool {
+        match &self.state {
+            JobState::Waiting => false,
+            JobState::Preparing
+            | JobState::Prepared { .. }
+            | JobState::Launching { .. }
+            | JobState::Running { .. }
+            | JobState::Stopping { .. } => true,
+            JobState::Ended { remains, .. } => *remains == Remains::Owed,
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self.state, JobState::Ended { .. })
+    }
+}
+
+impl Verdict {
+    /// The reason, for every verdict but success.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Succeeded => None,
+            Self::Failed(reason) | Self::Skipped(reason) | Self::Unknown(reason) => Some(reason),
+        }
+    }
+}
