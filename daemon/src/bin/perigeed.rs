@@ -1,2 +1,68 @@
-//! d
-fn main() {}
+//! The flight daemon: parse, run, exit code.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use perigee::daemon;
+use perigee::run::chain;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// On-board flight daemon: runs uplinked bundles as containers through the Podman socket.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file; replaces /etc/perigee/perigee.yaml and all drop-ins.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Validate the configuration and its surroundings, print one line each, start nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.check {
+        return check(arguments.config);
+    }
+    start_logging();
+    match daemon::run(arguments.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "perigeed: {}", chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn check(config: Option<PathBuf>) -> ExitCode {
+    let mut out = std::io::stdout();
+    match daemon::check(config.as_deref()) {
+        Ok(diagnostics) => {
+            for diagnostic in &diagnostics {
+                let _ = writeln!(out, "{} {}", if diagnostic.good { "ok  " } else { "FAIL" }, diagnostic.line);
+            }
+            if diagnostics.iter().all(|diagnostic| diagnostic.good) { ExitCode::SUCCESS } else { ExitCode::from(3) }
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "perigeed: {}", chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// To journald where systemd connects us to it, else to stderr. `PERIGEE_LOG` filters, as in `info` or `perigee=debug`.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("PERIGEE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
+    match tracing_journald::layer() {
+        Ok(journald) if under_systemd => registry.with(journald).init(),
+        Ok(_) | Err(_) => {
+            registry.with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr)).init();
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Must not: decide; a record that does not fit is an error that carries both sides.
 
+use std::sync::Arc;
+
 use super::record::{Record, Recorded};
 use super::state::{Board, Execution, Filing, Job, JobState, Phase, Remains, Run, Step, StepState, Verdict};
 use crate::bundle::ExecutionId;
@@ -30,21 +32,21 @@ impl Illegal {
 ///
 /// # Errors
 /// When the record does not fit; the board is then unchanged.
-pub fn apply(board: &mut Board, recorded: &Recorded) -> Result<Option<Execution>, Illegal> {
+pub fn apply(board: &mut Board, recorded: &Recorded) -> Result<Option<Arc<Execution>>, Illegal> {
     let id = recorded.execution;
     if let Record::Accepted { plan, held } = &recorded.record {
         if board.live.contains_key(&id) || board.ended.contains(&id) {
             return Err(*Illegal::new(recorded, &"already known"));
         }
-        board.live.insert(id, Execution::new(plan.clone(), *held, recorded.at));
+        board.live.insert(id, Arc::new(Execution::new(plan.clone(), *held, recorded.at)));
         return Ok(None);
     }
     let execution = board.live.get_mut(&id).ok_or_else(|| *Illegal::new(recorded, &"not live"))?;
-    advance(execution, recorded).map_err(|illegal| *illegal)?;
+    advance(Arc::make_mut(execution), recorded).map_err(|illegal| *illegal)?;
     if !matches!(execution.phase, Phase::Ended { .. }) {
         return Ok(None);
     }
-    board.ended.insert(id);
+    Arc::make_mut(&mut board.ended).insert(id);
     Ok(board.live.remove(&id))
 }
 

@@ -32,7 +32,7 @@ pub enum Due {
 /// The next instant at which something is due, and what.
 #[must_use]
 pub fn next(board: &Board) -> Option<(BootTime, Due)> {
-    board.live.values().flat_map(all).min_by_key(|(at, _)| *at)
+    board.live.values().flat_map(|execution| all(execution)).min_by_key(|(at, _)| *at)
 }
 
 /// What of an execution is due at an instant.

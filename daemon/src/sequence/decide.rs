@@ -56,13 +56,13 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
 
 struct Draft<'a> {
     board: &'a Board,
-    touched: BTreeMap<ExecutionId, Execution>,
+    touched: BTreeMap<ExecutionId, Arc<Execution>>,
     now: Timestamp,
     decision: Decision,
 }
 
 impl Draft<'_> {
-    fn get(&self, id: ExecutionId) -> Option<&Execution> {
+    fn get(&self, id: ExecutionId) -> Option<&Arc<Execution>> {
         self.touched.get(&id).or_else(|| self.board.live.get(&id))
     }
 
@@ -77,7 +77,7 @@ impl Draft<'_> {
         let recorded = Recorded { execution, at: self.now, record };
         match &recorded.record {
             Record::Accepted { plan, held } => {
-                self.touched.insert(execution, Execution::new(plan.clone(), *held, self.now));
+                self.touched.insert(execution, Arc::new(Execution::new(plan.clone(), *held, self.now)));
             }
             Record::Released
             | Record::Halted { .. }
@@ -96,7 +96,7 @@ impl Draft<'_> {
                     self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
                 }
                 if let Some(copy) = self.touched.get_mut(&execution) {
-                    advance(copy, &recorded).map_err(|illegal| *illegal)?;
+                    advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::plan::Work;
 /// The unfinished effects of every live execution, in the order of their decisions.
 #[must_use]
 pub fn resume(board: &Board) -> Vec<Effect> {
-    board.live.values().flat_map(of_execution).collect()
+    board.live.values().flat_map(|execution| of_execution(execution)).collect()
 }
 
 fn of_execution(execution: &Execution) -> Vec<Effect> {

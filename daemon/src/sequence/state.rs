@@ -12,13 +12,13 @@ use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// Everything the engine knows.
+/// Everything the engine knows. A copy shares what has not changed, so that views cost little.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Board {
     /// Executions that have not ended.
-    pub live: BTreeMap<ExecutionId, Execution>,
+    pub live: BTreeMap<ExecutionId, Arc<Execution>>,
     /// Identities of those that have.
-    pub ended: BTreeSet<ExecutionId>,
+    pub ended: Arc<BTreeSet<ExecutionId>>,
 }
 
 /// One live execution.

@@ -1,0 +1,363 @@
+//! Shell: the tool that ground and operators use. Each command has its file; this one has the grammar.
+//!
+//! Must not: hold rules of flight; ground validation is flight validation because both call the core.
+
+mod client;
+mod exit;
+mod ground;
+mod operate;
+mod replay;
+mod table;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::bundle::{ExecutionId, Tenant};
+use crate::podman::console::Stream;
+use client::Client;
+use exit::Failed;
+
+/// Packs operations, hands bundles to the flight daemon, and shows what becomes of them.
+#[derive(Debug, Parser)]
+#[command(name = "perigee", version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Socket of the daemon [default: /run/perigee/control.sock; questions fall back to status.sock beside it].
+    #[arg(long, global = true, value_name = "PATH", env = "PERIGEE_SOCKET")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
+    /// Print the causes of an error, too.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 fault of ours, 2 bad usage, operation, bundle or configuration, 3 refused, \
+4 not found, 5 timed out, 6 ended otherwise or replay differs, 7 daemon unreachable.";
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// How to print; accepted before and after the command, except after `pack`, whose `-o` is the bundle.
+#[derive(Debug, Clone, Copy, Args)]
+struct Format {
+    /// How to print; json is stable [default: table].
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+}
+
+/// A command's own arguments, and how to print.
+#[derive(Debug, Args)]
+struct With<T: Args> {
+    #[command(flatten)]
+    own: T,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate an operation: every finding at once, then its steps, groups and time budgets.
+    Check(With<Check>),
+    /// Write a bundle. Same input and execution id, same bytes.
+    Pack(Pack),
+    /// Verify a bundle and show what it holds.
+    Inspect(With<BundleFile>),
+    /// Hand a bundle to the daemon; prints its execution id.
+    Submit(With<Submit>),
+    /// Show the daemon, or one execution, step or job.
+    Status(With<OptionalId>),
+    /// List executions, newest first.
+    List(With<List>),
+    /// Show the transitions of an execution, step or job.
+    History(With<OneId>),
+    /// Wait until executions, steps or jobs have ended, or are in a state.
+    Wait(With<Wait>),
+    /// Print console output.
+    Logs(With<Logs>),
+    /// Print the event stream.
+    Events(With<Events>),
+    /// Lift the hold of executions.
+    Release(With<Ids>),
+    /// Stop executions, steps or jobs: SIGTERM, then SIGKILL after the grace.
+    Stop(With<Stop>),
+    /// List the images aboard.
+    Images(With<Nothing>),
+    /// List the nodes and whether their Podman answers.
+    Nodes(With<Nothing>),
+    /// List the tenants' volumes.
+    Volumes(With<Nothing>),
+    /// List the outbox, or acknowledge what the ground has.
+    Downlink(With<DownlinkAction>),
+    /// Run bundles one after another, compare with what is expected; exit 6 on a difference.
+    Replay(With<Replay>),
+}
+
+#[derive(Debug, Args)]
+struct Nothing {}
+
+#[derive(Debug, Args)]
+struct BundleFile {
+    /// The bundle; `-` reads standard input.
+    bundle: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Submit {
+    /// The bundle; `-` reads standard input.
+    bundle: PathBuf,
+    /// Accept it, but wait for `release`.
+    #[arg(long)]
+    hold: bool,
+}
+
+#[derive(Debug, Args)]
+struct OptionalId {
+    /// An execution (or 6 of its first characters), EXECUTION.STEP or EXECUTION.STEP.INDEX.
+    id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct OneId {
+    /// As for status.
+    id: String,
+}
+
+#[derive(Debug, Args)]
+struct Ids {
+    /// As for status.
+    #[arg(required = true)]
+    ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Stop {
+    /// As for status.
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// SIGKILL at once.
+    #[arg(long)]
+    now: bool,
+}
+
+#[derive(Debug, Args)]
+struct Logs {
+    /// As for status.
+    id: String,
+    /// Only this stream.
+    #[arg(long, value_enum)]
+    stream: Option<StreamName>,
+    /// Go on until the jobs have ended.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Debug, Args)]
+struct Events {
+    /// Resume after this cursor.
+    #[arg(long, value_name = "CURSOR", default_value_t = 0)]
+    since: u64,
+    /// Go on for ever.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Debug, Args)]
+struct DownlinkAction {
+    #[command(subcommand)]
+    action: Option<Downlink>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The operation file.
+    operation: PathBuf,
+    /// Tenant, for hostnames [default: tenant].
+    #[arg(long)]
+    tenant: Option<Tenant>,
+    #[command(flatten)]
+    ground: Ground,
+}
+
+/// What the ground knows.
+#[derive(Debug, Args)]
+struct Ground {
+    /// Folder of the files to uplink [default: that of the operation].
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    /// A node that the board has besides mpu, gpu and fpga; may be repeated.
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Pack {
+    /// The operation file.
+    operation: PathBuf,
+    /// Who flies it.
+    #[arg(long)]
+    tenant: Tenant,
+    #[command(flatten)]
+    ground: Ground,
+    /// Identity of the execution [default: a new one].
+    #[arg(long, value_name = "UUID")]
+    execution: Option<ExecutionId>,
+    /// Revision number of the operation.
+    #[arg(long)]
+    revision: Option<u32>,
+    /// When it was packed, RFC 3339 [default: none].
+    #[arg(long, value_name = "TIME")]
+    created: Option<jiff::Timestamp>,
+    /// The board accepts it from this instant on, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    valid_from: Option<jiff::Timestamp>,
+    /// The board accepts it until this instant, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    valid_until: Option<jiff::Timestamp>,
+    /// It waits for `release` after acceptance.
+    #[arg(long)]
+    hold: bool,
+    /// Compress it with zstd.
+    #[arg(long)]
+    zstd: bool,
+    /// Where to write it.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only these states, comma-separated.
+    #[arg(long, value_name = "S,…")]
+    state: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    tenant: Option<Tenant>,
+    /// Only those received since: RFC 3339, or a duration ago such as 2h.
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct Wait {
+    /// As for status.
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// States to wait for, comma-separated [default: any ended state].
+    #[arg(long = "for", value_name = "S,…")]
+    wanted: Option<String>,
+    /// Return at the first of them.
+    #[arg(long)]
+    any: bool,
+    /// Give up after this long (90s, 5m, 1h30m); 0 looks once [default: never].
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl From<StreamName> for Stream {
+    fn from(name: StreamName) -> Self {
+        match name {
+            StreamName::Stdout => Self::Stdout,
+            StreamName::Stderr => Self::Stderr,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Downlink {
+    /// List the entries that wait for a pass.
+    List,
+    /// Remove entries that the ground has.
+    Ack {
+        /// Executions.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// Bundles, or folders of *.bundle files, in order.
+    #[arg(required = true)]
+    bundles: Vec<PathBuf>,
+    /// What is expected, YAML.
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+    /// Write a JUnit report.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Give up on a bundle after this long.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    timeout: String,
+}
+
+/// Parses, runs, prints, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let verbose = arguments.verbose;
+    match run(arguments, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            let mut err = io::stderr().lock();
+            for line in failed.message.lines() {
+                let _ = writeln!(err, "perigee: {line}");
+            }
+            if let Some(cause) = failed.cause.filter(|_| verbose) {
+                let _ = writeln!(err, "perigee: cause: {cause}");
+            }
+            failed.exit.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
+    let json = |format: Format| format.output.or(arguments.format.output) == Some(Output::Json);
+    let client = || Client::new(arguments.socket.clone());
+    match arguments.command {
+        Command::Check(with) => ground::check(&with.own, json(with.format), out),
+        Command::Pack(pack) => ground::pack(&pack, out),
+        Command::Inspect(with) => ground::inspect(&with.own.bundle, json(with.format), out),
+        Command::Submit(with) => operate::submit(&client()?, &with.own.bundle, with.own.hold, json(with.format), out),
+        Command::Status(with) => operate::status(&client()?, with.own.id.as_deref(), json(with.format), out),
+        Command::List(with) => operate::list(&client()?, &with.own, json(with.format), out),
+        Command::History(with) => operate::history(&client()?, &with.own.id, json(with.format), out),
+        Command::Wait(with) => operate::wait(&client()?, &with.own, json(with.format), out),
+        Command::Logs(with) => operate::logs(&client()?, &with.own, out),
+        Command::Events(with) => operate::events(&client()?, &with.own, json(with.format), out),
+        Command::Release(with) => operate::verb(&client()?, &with.own.ids, "release", json(with.format), out),
+        Command::Stop(with) => {
+            let verb = if with.own.now { "stop?now=true" } else { "stop" };
+            operate::verb(&client()?, &with.own.ids, verb, json(with.format), out)
+        }
+        Command::Images(with) => operate::images(&client()?, json(with.format), out),
+        Command::Nodes(with) => operate::nodes(&client()?, json(with.format), out),
+        Command::Volumes(with) => operate::volumes(&client()?, json(with.format), out),
+        Command::Downlink(with) => match with.own.action {
+            None | Some(Downlink::List) => operate::downlinks(&client()?, json(with.format), out),
+            Some(Downlink::Ack { ids }) => operate::acknowledge(&client()?, &ids, json(with.format), out),
+        },
+        Command::Replay(with) => replay::replay(&client()?, &with.own, json(with.format), out),
+    }
+}

@@ -1,0 +1,46 @@
+//! Tables for people: aligned columns, no borders, so that they can be cut and searched.
+
+use std::io::Write;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::exit::{Exit, Failed};
+
+/// Prints rows below a heading.
+pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failed> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heading);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.lines() {
+        print_line(out, line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Prints one line.
+pub(super) fn print_line(out: &mut dyn Write, line: &str) -> Result<(), Failed> {
+    writeln!(out, "{line}").map_err(|error| Failed::because(Exit::Fault, "failed to print", &error))
+}
+
+/// Prints a value as JSON.
+pub(super) fn print_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), Failed> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| Failed::because(Exit::Fault, "failed to print JSON", &error))?;
+    print_line(out, &text)
+}
+
+/// A time for people, to the second, or a dash.
+pub(super) fn time(at: Option<jiff::Timestamp>) -> String {
+    match at.map(|at| at.round(jiff::Unit::Second)) {
+        Some(Ok(at)) => at.to_string(),
+        Some(Err(_)) | None => "-".to_owned(),
+    }
+}
+
+/// Text, or a dash.
+pub(super) fn dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}

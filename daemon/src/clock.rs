@@ -1,0 +1,47 @@
+//! Shell: the clocks of the board, read together.
+//!
+//! Must not: be read by the core.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::time::{BootTime, Timestamp};
+
+/// Reads wall and boot time. A rig can let boot time run faster.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    scale: u32,
+}
+
+impl Clock {
+    /// A clock whose boot time runs `scale` times as fast as the board's.
+    #[must_use]
+    pub fn new(scale: u32) -> Self {
+        Self { scale }
+    }
+
+    /// Both clocks, now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the place where time enters")]
+    pub fn now(&self) -> Timestamp {
+        let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+        let millis = u64::try_from(boot.as_millis()).unwrap_or(u64::MAX);
+        Timestamp {
+            wall: jiff::Timestamp::now(),
+            boot: BootTime::from_millis(millis.saturating_mul(self.scale.into())),
+        }
+    }
+
+    /// How long to sleep until a boot time, on the board's own clock.
+    #[must_use]
+    pub fn until(&self, at: BootTime) -> Duration {
+        at.since(self.now().boot) / self.scale
+    }
+}
+
+/// Identity of this boot, or an empty text where the kernel does not tell.
+#[must_use]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,387 @@
+//! Shell: configuration. A [`Fragment`] is what one file may say, [`Settings`] is what holds.
+//!
+//! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
+//! Must not: hold a default that `config/perigee.yaml` does not show.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::bundle::NodeName;
+use crate::plan::Board;
+
+/// Files and directories that are read when `--config` does not name one file.
+const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
+const DROP_INS: [&str; 3] = ["/usr/lib/perigee/conf.d", "/run/perigee/conf.d", "/etc/perigee/conf.d"];
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not legal.
+    #[error("{}{}: {message}", path.display(), .line.map(|l| format!(":{l}")).unwrap_or_default())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Line, where known.
+        line: Option<usize>,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// Values that make no sense together.
+    #[error("{key}: {message}")]
+    Value {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// What one file may say. Every key is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fragment {
+    state_dir: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+    uplink_dir: Option<PathBuf>,
+    default_node: Option<String>,
+    nodes: Option<BTreeMap<String, NodeFragment>>,
+    image_prefixes: Option<Vec<String>>,
+    network: NetworkFragment,
+    stop_grace_seconds: Option<u32>,
+    time_scale: Option<u32>,
+    limits: LimitsFragment,
+    control_group: Option<String>,
+    on_exit: Option<OnExit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFragment {
+    podman: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NetworkFragment {
+    name: Option<String>,
+    isolation: Option<Isolation>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsFragment {
+    bundle_bytes: Option<u64>,
+    log_bytes: Option<u64>,
+    pids: Option<i64>,
+    rejected: Option<usize>,
+    downlink_bytes: Option<u64>,
+}
+
+/// Who shares a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// All tenants share one network.
+    Shared,
+    /// Each tenant has its own, isolated from the others.
+    Tenant,
+}
+
+/// What becomes of running pods when the daemon is told to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExit {
+    /// They go on; the next start takes them up.
+    Leave,
+    /// Their executions are stopped first.
+    Stop,
+}
+
+/// What holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Ledger, staged bundles, logs, outbox.
+    pub state_dir: PathBuf,
+    /// Sockets.
+    pub runtime_dir: PathBuf,
+    /// Watched for bundles.
+    pub uplink_dir: PathBuf,
+    /// What `default` means.
+    pub default_node: NodeName,
+    /// Each node's Podman socket.
+    pub nodes: BTreeMap<NodeName, PathBuf>,
+    /// Where bare image names are looked up after `localhost/`.
+    pub image_prefixes: Vec<String>,
+    /// Name of the shared network, prefix of the tenants' own.
+    pub network: String,
+    /// Who shares it.
+    pub isolation: Isolation,
+    /// Seconds from SIGTERM to SIGKILL.
+    pub stop_grace_seconds: u32,
+    /// How much faster than the board's clock budgets run: 1 in flight, more on a rig.
+    pub time_scale: u32,
+    /// Bytes of one bundle, uncompressed.
+    pub bundle_bytes: u64,
+    /// Bytes of console output kept of each job.
+    pub log_bytes: u64,
+    /// Processes in one pod.
+    pub pids: i64,
+    /// Rejected bundles that are kept.
+    pub rejected: usize,
+    /// Bytes that one downlink task may collect.
+    pub downlink_bytes: u64,
+    /// Group whose members may use the control socket.
+    pub control_group: Option<String>,
+    /// What becomes of running pods when the daemon leaves.
+    pub on_exit: OnExit,
+}
+
+impl Settings {
+    /// Reads one file, or the main file and the drop-ins.
+    ///
+    /// # Errors
+    /// Names the file, line and key of the first thing that is wrong.
+    pub fn load(only: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut merged = Fragment::default();
+        for path in only.map_or_else(standard_files, |path| Ok(vec![path.to_owned()]))? {
+            merged = merged.overridden_by(read(&path)?);
+        }
+        merged.settle()
+    }
+
+    /// What of it a plan depends on.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        Board {
+            nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
+            default_node: self.default_node.clone(),
+            stop_grace_seconds: self.stop_grace_seconds,
+        }
+    }
+}
+
+fn standard_files() -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files = Vec::new();
+    let main = PathBuf::from(MAIN_FILE);
+    if main.exists() {
+        files.push(main);
+    }
+    for dir in DROP_INS {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(ConfigError::Read { path: dir.into(), source }),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|source| ConfigError::Read { path: dir.into(), source })?.path();
+            if path.extension().is_some_and(|ext| ext == "yaml") {
+                found.push(path);
+            }
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Fragment, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let parse = || {
+        let value: serde_yaml::Value = serde_yaml::from_str(&text)?;
+        if value.is_null() { Ok(Fragment::default()) } else { serde_yaml::from_str(&text) }
+    };
+    parse().map_err(|error: serde_yaml::Error| ConfigError::File {
+        path: path.to_owned(),
+        line: error.location().map(|location| location.line()),
+        message: error.to_string(),
+    })
+}
+
+impl Fragment {
+    fn overridden_by(self, over: Self) -> Self {
+        let nodes = match (self.nodes, over.nodes) {
+            (Some(mut nodes), Some(more)) => {
+                nodes.extend(more);
+                Some(nodes)
+            }
+            (nodes, more) => more.or(nodes),
+        };
+        Self {
+            state_dir: over.state_dir.or(self.state_dir),
+            runtime_dir: over.runtime_dir.or(self.runtime_dir),
+            uplink_dir: over.uplink_dir.or(self.uplink_dir),
+            default_node: over.default_node.or(self.default_node),
+            nodes,
+            image_prefixes: over.image_prefixes.or(self.image_prefixes),
+            network: NetworkFragment {
+                name: over.network.name.or(self.network.name),
+                isolation: over.network.isolation.or(self.network.isolation),
+            },
+            stop_grace_seconds: over.stop_grace_seconds.or(self.stop_grace_seconds),
+            time_scale: over.time_scale.or(self.time_scale),
+            limits: LimitsFragment {
+                bundle_bytes: over.limits.bundle_bytes.or(self.limits.bundle_bytes),
+                log_bytes: over.limits.log_bytes.or(self.limits.log_bytes),
+                pids: over.limits.pids.or(self.limits.pids),
+                rejected: over.limits.rejected.or(self.limits.rejected),
+                downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
+            },
+            control_group: over.control_group.or(self.control_group),
+            on_exit: over.on_exit.or(self.on_exit),
+        }
+    }
+
+    fn settle(self) -> Result<Settings, ConfigError> {
+        let nodes = settle_nodes(self.nodes)?;
+        let asked = self.default_node.unwrap_or_else(|| "mpu".to_owned());
+        let default_node = NodeName::any_case(&asked).ok().filter(|name| nodes.contains_key(name));
+        let default_node = default_node.ok_or_else(|| {
+            let known: Vec<&str> = nodes.keys().map(NodeName::as_str).collect();
+            value("default_node", format!("`{asked}` is not among the nodes: {}", known.join(", ")))
+        })?;
+        let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
+        Ok(Settings {
+            uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
+            state_dir,
+            runtime_dir: self.runtime_dir.unwrap_or_else(|| "/run/perigee".into()),
+            default_node,
+            nodes,
+            image_prefixes: self.image_prefixes.unwrap_or_default(),
+            network: settle_network(self.network.name)?,
+            isolation: self.network.isolation.unwrap_or(Isolation::Shared),
+            // TERM, grace and KILL must fit into the 300 s that a budget has beyond max_duration.
+            stop_grace_seconds: bounded("stop_grace_seconds", self.stop_grace_seconds, 30, 1..=240)?,
+            time_scale: bounded("time_scale", self.time_scale, 1, 1..=1000)?,
+            bundle_bytes: bounded("limits.bundle_bytes", self.limits.bundle_bytes, 8 << 30, 4096..=1 << 40)?,
+            log_bytes: bounded("limits.log_bytes", self.limits.log_bytes, 1 << 20, 4096..=1 << 30)?,
+            pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
+            rejected: bounded("limits.rejected", self.limits.rejected, 32, 1..=10_000)?,
+            downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            control_group: self.control_group,
+            on_exit: self.on_exit.unwrap_or(OnExit::Leave),
+        })
+    }
+}
+
+fn value(key: &'static str, message: String) -> ConfigError {
+    ConfigError::Value { key, message }
+}
+
+fn bounded<T: PartialOrd + std::fmt::Display + Copy>(
+    key: &'static str,
+    given: Option<T>,
+    default: T,
+    bounds: std::ops::RangeInclusive<T>,
+) -> Result<T, ConfigError> {
+    let chosen = given.unwrap_or(default);
+    if bounds.contains(&chosen) {
+        return Ok(chosen);
+    }
+    Err(value(key, format!("found {chosen}, expected {} to {}", bounds.start(), bounds.end())))
+}
+
+fn settle_nodes(given: Option<BTreeMap<String, NodeFragment>>) -> Result<BTreeMap<NodeName, PathBuf>, ConfigError> {
+    const DEFAULT_SOCKET: &str = "unix:///run/podman/podman.sock";
+    let given =
+        given.unwrap_or_else(|| [("mpu".to_owned(), NodeFragment { podman: DEFAULT_SOCKET.to_owned() })].into());
+    let mut nodes = BTreeMap::new();
+    for (name, node) in given {
+        let legal = NodeName::any_case(&name).map_err(|bad| value("nodes", bad.to_string()))?;
+        if legal.as_str() == "default" {
+            return Err(value("nodes", "`default` is not a node; set default_node".to_owned()));
+        }
+        let socket = node.podman.strip_prefix("unix://").filter(|path| path.starts_with('/'));
+        let socket = socket.ok_or_else(|| {
+            value("nodes", format!("{name}.podman: found `{}`, expected unix:///path/to/podman.sock", node.podman))
+        })?;
+        if nodes.insert(legal, PathBuf::from(socket)).is_some() {
+            return Err(value("nodes", format!("`{name}` is there twice, in another case")));
+        }
+    }
+    if nodes.is_empty() {
+        return Err(value("nodes", "the table is empty; name at least one node".to_owned()));
+    }
+    Ok(nodes)
+}
+
+fn settle_network(given: Option<String>) -> Result<String, ConfigError> {
+    let name = given.unwrap_or_else(|| "perigee".to_owned());
+    // A tenant's own network is `<name>-<tenant>`; Podman's names take letters, digits, `_`, `.` and `-`.
+    let legal =
+        !name.is_empty() && name.len() <= 63 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if legal && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Ok(name);
+    }
+    Err(value("network.name", format!("found `{name}`, expected letters, digits, `_`, `.` and `-`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(text: &str) -> Result<Settings, String> {
+        let fragment: Fragment = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        fragment.settle().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn shipped_file_says_exactly_the_defaults() {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml");
+        let shipped = read(Path::new(shipped)).expect("readable").settle().expect("legal");
+        assert_eq!(shipped, Fragment::default().settle().expect("legal"));
+    }
+
+    #[test]
+    fn every_default_is_shown_in_the_shipped_file() {
+        let shipped = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml"))).expect("readable");
+        let Fragment { state_dir, runtime_dir, uplink_dir, default_node, nodes, image_prefixes, .. } = shipped.clone();
+        assert!(state_dir.is_some() && runtime_dir.is_some() && uplink_dir.is_some());
+        assert!(default_node.is_some() && nodes.is_some() && image_prefixes.is_some());
+        assert!(shipped.stop_grace_seconds.is_some() && shipped.time_scale.is_some() && shipped.on_exit.is_some());
+        assert!(shipped.network.name.is_some() && shipped.network.isolation.is_some());
+        let limits = shipped.limits;
+        assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
+        assert!(limits.rejected.is_some() && limits.downlink_bytes.is_some());
+    }
+
+    #[test]
+    fn wrong_values_name_their_key() {
+        for (text, key) in [
+            ("stop_grace_seconds: 0", "stop_grace_seconds"),
+            ("default_node: gpu", "default_node"),
+            ("nodes: {mpu: {podman: /run/x}}", "nodes"),
+            ("nodes: {}", "nodes"),
+            ("nodes: {default: {podman: 'unix:///x'}}", "nodes"),
+            ("network: {name: 'a b'}", "network.name"),
+            ("stat_dir: /x", "stat_dir"),
+            ("limits: {pidz: 3}", "pidz"),
+        ] {
+            let error = settle(text).expect_err(text);
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn later_fragment_wins_key_by_key() {
+        let first: Fragment =
+            serde_yaml::from_str("{time_scale: 2, limits: {pids: 10}, nodes: {mpu: {podman: 'unix:///a'}}}")
+                .expect("legal");
+        let second: Fragment =
+            serde_yaml::from_str("{limits: {log_bytes: 8192}, nodes: {GPU: {podman: 'unix:///b'}}}").expect("legal");
+        let settings = first.overridden_by(second).settle().expect("legal");
+        assert_eq!((settings.time_scale, settings.pids, settings.log_bytes, settings.nodes.len()), (2, 10, 8192, 2));
+    }
+}

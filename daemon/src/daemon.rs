@@ -1,0 +1,220 @@
+//! Shell: builds the daemon from its settings, wires signals, runs it.
+//!
+//! Must not: do anything that `run`, `intake` or `server` should.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::config::{ConfigError, Settings};
+use crate::downlink::Outbox;
+use crate::handle::{Handle, Input, QUEUE, Snapshot};
+use crate::intake::Intake;
+use crate::ledger::LedgerError;
+use crate::podman::Endpoint;
+use crate::run::{Loop, Parts, chain};
+use crate::server::{self, Desk};
+use crate::systemd::Manager;
+
+/// Read-only to whoever may enter the runtime directory.
+const STATUS_MODE: u32 = 0o666;
+/// Commands are for the daemon's user and its group.
+const CONTROL_MODE: u32 = 0o660;
+/// What is still on the way when the daemon leaves gets this long.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The ledger is another daemon's.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A socket.
+    #[error("failed to listen on {}", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime or signals.
+    #[error("failed to {doing}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl DaemonError {
+    /// Exit code: 2 configuration, 3 refused (in use), 1 a fault.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Ledger(_) => 3,
+            Self::Socket { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => 3,
+            Self::Socket { .. } | Self::System { .. } => 1,
+        }
+    }
+}
+
+fn system(doing: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
+    move |source| DaemonError::System { doing, source }
+}
+
+/// Runs the daemon until it is told to leave.
+///
+/// # Errors
+/// When it cannot start. Everything that fails later is degraded operation, visible in its status.
+pub fn run(config: Option<PathBuf>) -> Result<(), DaemonError> {
+    let settings = Settings::load(config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let result = runtime.block_on(serve(settings, config));
+    runtime.shutdown_timeout(SHUTDOWN);
+    result
+}
+
+async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), DaemonError> {
+    let clock = Clock::new(settings.time_scale);
+    let (inbox, inputs) = mpsc::channel(QUEUE);
+    let (snapshots, seen) = watch::channel(Arc::new(Snapshot::default()));
+    let handle = Handle::new(inbox.clone(), seen);
+    let settings = Arc::new(settings);
+    let (settings_out, settings_in) = watch::channel(settings.clone());
+    let (queries_out, queries_in) = watch::channel(None);
+    let mut engine = Loop::new(Parts {
+        clock,
+        settings: settings_out,
+        queries: queries_out,
+        inbox: inputs,
+        snapshots,
+        handle: handle.clone(),
+        health: Arc::new(Mutex::default()),
+        manager: Manager::from_environment(),
+    });
+    engine.open()?;
+    let intake = Intake::new(settings_in.clone(), handle.clone(), clock);
+    let outbox = Outbox::new(&settings.state_dir);
+    let desk = Desk { handle, queries: queries_in, settings: settings_in, intake: intake.clone(), outbox };
+    listen(&settings, &desk)?;
+    forward_signals(inbox, config)?;
+    tokio::spawn(watch_uplink(intake));
+    engine.run().await;
+    for name in ["status.sock", "control.sock"] {
+        // A socket that stays behind is replaced at the next start.
+        let _ = std::fs::remove_file(settings.runtime_dir.join(name));
+    }
+    Ok(())
+}
+
+fn listen(settings: &Settings, desk: &Desk) -> Result<(), DaemonError> {
+    let group = settings.control_group.as_deref();
+    for (name, mode, group, router) in [
+        ("status.sock", STATUS_MODE, None, server::reading()),
+        ("control.sock", CONTROL_MODE, group, server::commanding()),
+    ] {
+        let path = settings.runtime_dir.join(name);
+        let listener = server::bind(&path, mode, group).map_err(|source| DaemonError::Socket { path, source })?;
+        tokio::spawn(server::serve(listener, router, desk.clone()));
+    }
+    Ok(())
+}
+
+/// Signals become inputs of the loop, in the order in which they came.
+fn forward_signals(inbox: mpsc::Sender<Input>, config: Option<PathBuf>) -> Result<(), DaemonError> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    let forward = move || {
+        for signal in signals.forever() {
+            let input = match signal {
+                SIGHUP => {
+                    Input::Reloaded(Settings::load(config.as_deref()).map(Box::new).map_err(|error| chain(&error)))
+                }
+                _ => Input::Shutdown,
+            };
+            if inbox.blocking_send(input).is_err() {
+                return;
+            }
+        }
+    };
+    thread.spawn(forward).map(|_| ()).map_err(system("start a thread"))
+}
+
+async fn watch_uplink(intake: Intake) {
+    const RETRY: Duration = Duration::from_secs(10);
+    loop {
+        if let Err(error) = intake.watch().await {
+            tracing::error!(%error, "the uplink directory cannot be watched, will try again");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// One diagnostic of `perigeed --check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Whether it keeps the daemon from doing its work.
+    pub good: bool,
+    /// What was looked at and found.
+    pub line: String,
+}
+
+/// Looks at the configuration and its surroundings without starting anything.
+///
+/// # Errors
+/// When the configuration itself cannot be used.
+pub fn check(config: Option<&Path>) -> Result<Vec<Diagnostic>, DaemonError> {
+    let settings = Settings::load(config)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
+    let mut found = vec![Diagnostic { good: true, line: "configuration: legal".to_owned() }];
+    for (key, folder) in [
+        ("state_dir", &settings.state_dir),
+        ("runtime_dir", &settings.runtime_dir),
+        ("uplink_dir", &settings.uplink_dir),
+    ] {
+        found.push(writable(key, folder));
+    }
+    for (node, socket) in &settings.nodes {
+        let looked = runtime.block_on(Endpoint::new(socket).version());
+        found.push(match looked {
+            Ok(version) => Diagnostic { good: true, line: format!("node {node}: podman {version} answers") },
+            Err(error) => Diagnostic { good: false, line: format!("node {node}: {error}") },
+        });
+        if let Ok(helper) = runtime.block_on(Endpoint::new(socket).network_backend()) {
+            let good = helper == "netavark";
+            let advice = if good { "" } else { "; pods find each other by name only with netavark and aardvark-dns" };
+            found.push(Diagnostic { good, line: format!("node {node}: network back end {helper}{advice}") });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a folder can be written: as it is, or made below the nearest one that exists.
+fn writable(key: &str, folder: &Path) -> Diagnostic {
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let trial = existing.join(format!(".perigee-check-{}", std::process::id()));
+    let written = std::fs::write(&trial, b"").and_then(|()| std::fs::remove_file(&trial));
+    match written {
+        Ok(()) => Diagnostic { good: true, line: format!("{key}: {} can be written", folder.display()) },
+        Err(error) => {
+            Diagnostic { good: false, line: format!("{key}: {} cannot be written: {error}", folder.display()) }
+        }
+    }
+}

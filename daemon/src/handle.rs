@@ -1,0 +1,122 @@
+//! Shell: how everything else talks to the loop: inputs go in through a bounded queue, snapshots come out.
+//!
+//! Must not: wait for the loop while holding anything the loop could want.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::Settings;
+use crate::reason::{Name, Reason};
+use crate::sequence::{Board, Event, Refusal};
+
+/// Inputs that may wait for the loop. Each live job has at most a few on the way.
+pub const QUEUE: usize = 1024;
+
+/// What the loop is fed with.
+#[derive(Debug)]
+pub enum Input {
+    /// From the driver: nobody waits for an answer.
+    Event(Event),
+    /// From an operator: somebody waits.
+    Command(Event, oneshot::Sender<Result<(), Answer>>),
+    /// The configuration was read again, or could not be.
+    Reloaded(Result<Box<Settings>, String>),
+    /// Persist and leave.
+    Shutdown,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Answer {
+    /// The engine refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The daemon cannot do it now.
+    #[error(transparent)]
+    Unavailable(#[from] Reason),
+}
+
+/// Something that keeps the daemon from doing all it should, with the way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which kind.
+    pub name: TroubleName,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Kinds of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleName {
+    /// The ledger cannot be opened or written.
+    LedgerUnavailable,
+    /// The index cannot be written; it will be rebuilt at the next start.
+    IndexUnavailable,
+    /// The configuration could not be read again; the last good one holds.
+    ConfigInvalid,
+    /// A Podman does not answer.
+    EngineUnreachable,
+}
+
+/// Everything the outside may see, at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Grows with every publication.
+    pub generation: u64,
+    /// Cursor of the newest record.
+    pub cursor: u64,
+    /// The engine's state.
+    pub board: Board,
+    /// What is wrong.
+    pub troubles: Vec<Trouble>,
+}
+
+/// The way to the loop.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Input>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Handle {
+    /// A handle on a loop.
+    #[must_use]
+    pub fn new(inbox: mpsc::Sender<Input>, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self { inbox, snapshots }
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// A receiver of snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Reports an event; waits while the queue is full.
+    pub async fn report(&self, event: Event) {
+        // The loop is gone only when the process ends: nobody is left to tell.
+        let _ = self.inbox.send(Input::Event(event)).await;
+    }
+
+    /// Asks for something and waits for the answer.
+    ///
+    /// # Errors
+    /// When it is refused or cannot be done now.
+    pub async fn ask(&self, event: Event) -> Result<(), Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.try_send(Input::Command(event, reply)).map_err(|_| unavailable("the daemon is busy; ask again"))?;
+        answer.await.map_err(|_| unavailable("the daemon is shutting down"))?
+    }
+}
+
+fn unavailable(message: &str) -> Answer {
+    Answer::Unavailable(Reason::new(Name::LedgerUnavailable, message))
+}

@@ -1,0 +1,230 @@
+//! Shell: the durable state. A journal of records is the truth; sled is an index of it for queries and start-up.
+//!
+//! **The contract.** [`Ledger::commit`] returns `Ok` only after its records are on the medium (append + fdatasync):
+//! all of them or none. A failed commit leaves the journal as it was. [`Ledger::open`] cuts a torn tail at the last
+//! whole frame, refuses a damaged middle, and rebuilds an index that is damaged, missing or ahead of the journal.
+//! The index is written when an execution is accepted and when it ends; whatever it lacks is replayed from the journal.
+//! Must not: decide anything.
+
+mod index;
+mod journal;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use index::{Ended, Index, IndexError};
+pub use journal::{Cursor, Frame, Journal, JournalError, Position, Reader};
+
+use crate::bundle::ExecutionId;
+use crate::sequence::apply::Illegal;
+use crate::sequence::{Board, Execution, Record, Recorded, apply};
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The state directory cannot be written.
+    #[error("failed to prepare the state directory {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another daemon works on it.
+    #[error("the state directory {} is in use by another perigeed; stop that one, or configure another state_dir", path.display())]
+    InUse {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The journal.
+    #[error("failed to use the journal")]
+    Journal(#[from] JournalError),
+    /// The index, even after it was rebuilt.
+    #[error("failed to use the index")]
+    Index(#[from] IndexError),
+    /// Records that no engine of ours would have written in this order.
+    #[error("the journal does not replay")]
+    Replay(#[from] Illegal),
+}
+
+/// The durable state, open for writing by this process alone.
+#[derive(Debug)]
+pub struct Ledger {
+    journal: Journal,
+    index: Index,
+    starts: BTreeMap<ExecutionId, Position>,
+    _lock: File,
+}
+
+/// What start-up found.
+#[derive(Debug)]
+pub struct Found {
+    /// The state that the records amount to.
+    pub board: Board,
+    /// The boot in which the last daemon ran, if any ran.
+    pub last_boot: Option<String>,
+    /// What was mended, in words.
+    pub notes: Vec<String>,
+}
+
+impl Ledger {
+    /// Opens or makes the ledger of a state directory and replays it.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, another daemon holds it, or the journal's middle is damaged.
+    pub fn open(state_dir: &Path) -> Result<(Self, Found), LedgerError> {
+        let directory = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LedgerError::Directory { path, source }
+        };
+        fs::create_dir_all(state_dir).map_err(directory(state_dir))?;
+        let lock = File::create(state_dir.join("lock")).map_err(directory(state_dir))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => LedgerError::InUse { path: state_dir.to_owned() },
+            TryLockError::Error(source) => directory(state_dir)(source),
+        })?;
+        let mut notes = Vec::new();
+        let journal = Journal::open(&state_dir.join("journal"), &mut notes)?;
+        let index = Index::open(&state_dir.join("index"), journal.end(), &mut notes)?;
+        let mut ledger = Self { journal, index, starts: BTreeMap::new(), _lock: lock };
+        let (board, last_boot) = ledger.replay()?;
+        Ok((ledger, Found { board, last_boot, notes }))
+    }
+
+    fn replay(&mut self) -> Result<(Board, Option<String>), LedgerError> {
+        let mut board = Board { ended: Arc::new(self.index.ended()?), ..Board::default() };
+        let from = self.index.replay_from()?;
+        let mut last_boot = self.index.last_boot()?;
+        let mut reader = self.journal.reader().start_at(from)?;
+        while let Some((position, frame)) = reader.next_frame()? {
+            match frame {
+                Frame::Started { boot, .. } => last_boot = Some(boot),
+                Frame::Decided { records, .. } => {
+                    let fresh: Vec<Recorded> =
+                        records.into_iter().filter(|recorded| !board.ended.contains(&recorded.execution)).collect();
+                    let ended = apply_all(&mut board, &fresh)?;
+                    self.reflect(position, &fresh, &ended)?;
+                }
+            }
+        }
+        Ok((board, last_boot))
+    }
+
+    /// Notes that a daemon starts in this boot.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn started(&mut self, boot: &str, version: &str) -> Result<(), LedgerError> {
+        let frame = Frame::Started { boot: boot.to_owned(), version: version.to_owned() };
+        self.journal.append(&frame)?;
+        Ok(())
+    }
+
+    /// Commits the records of one decision: on return they are on the medium.
+    ///
+    /// # Errors
+    /// When they are not; the journal is then as it was before.
+    pub fn commit(&mut self, records: &[Recorded]) -> Result<Position, LedgerError> {
+        let first = self.journal.next_cursor();
+        Ok(self.journal.append(&Frame::Decided { first, records: records.to_vec() })?)
+    }
+
+    /// Brings the index up to a commit: accepted and ended executions.
+    ///
+    /// # Errors
+    /// When sled fails; nothing is lost, the next start replays the journal.
+    pub fn reflect(
+        &mut self,
+        position: Position,
+        records: &[Recorded],
+        ended: &[Arc<Execution>],
+    ) -> Result<(), LedgerError> {
+        for recorded in records.iter().filter(|recorded| matches!(recorded.record, Record::Accepted { .. })) {
+            self.starts.insert(recorded.execution, position);
+            self.index.accepted(recorded.execution, position)?;
+        }
+        for execution in ended {
+            let id = execution.plan.execution;
+            let start = self.starts.remove(&id).unwrap_or(position);
+            self.index.ended_at(execution, start, position)?;
+        }
+        Ok(())
+    }
+
+    /// The cursor of the newest record.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.journal.next_cursor().saturating_sub(1)
+    }
+
+    /// A handle for queries, usable from any thread.
+    #[must_use]
+    pub fn queries(&self) -> Queries {
+        Queries { index: self.index.clone(), journal: self.journal.reader() }
+    }
+}
+
+fn apply_all(board: &mut Board, records: &[Recorded]) -> Result<Vec<Arc<Execution>>, Illegal> {
+    let mut ended = Vec::new();
+    for recorded in records {
+        ended.extend(apply(board, recorded)?);
+    }
+    Ok(ended)
+}
+
+/// Reads what has been committed.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    index: Index,
+    journal: Reader,
+}
+
+impl Queries {
+    /// The index of ended executions.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Records after a cursor, oldest first, at most `limit`, with their cursors.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn events(&self, since: Cursor, limit: usize) -> Result<Vec<(Cursor, Recorded)>, JournalError> {
+        let mut reader = self.journal.clone().start_at(self.journal.segment_of(since.saturating_add(1))?)?;
+        let mut events = Vec::new();
+        while let Some((_, frame)) = reader.next_frame()? {
+            let Frame::Decided { first, records } = frame else { continue };
+            events.extend((first..).zip(records).filter(|(cursor, _)| *cursor > since));
+            if events.len() >= limit {
+                events.truncate(limit);
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Every record of one execution, oldest first.
+    ///
+    /// # Errors
+    /// When the journal or index cannot be read.
+    pub fn history(&self, id: ExecutionId) -> Result<Vec<(Cursor, Recorded)>, LedgerError> {
+        let span = self.index.span(id)?;
+        let Some((start, end)) = span else { return Ok(Vec::new()) };
+        let mut reader = self.journal.clone().start_at(Some(start))?;
+        let mut events = Vec::new();
+        while let Some((position, frame)) = reader.next_frame()? {
+            if let Frame::Decided { first, records } = frame {
+                events.extend((first..).zip(records).filter(|(_, recorded)| recorded.execution == id));
+            }
+            if end.is_some_and(|end| position >= end) {
+                break;
+            }
+        }
+        Ok(events)
+    }
+}

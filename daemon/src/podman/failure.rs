@@ -1,0 +1,63 @@
+//! Reads Podman's refusals. They all come as HTTP 500; only their words tell them apart.
+//!
+//! Must not: guess; what is not recognised is `start_error` with Podman's own words.
+
+use super::api::ApiError;
+use crate::reason::{Name, Reason};
+
+/// Why a container could not be made or started.
+#[must_use]
+pub fn reason(error: &ApiError) -> Reason {
+    match error {
+        ApiError::Unreachable { .. } => Reason::new(Name::EngineUnreachable, error.to_string()),
+        ApiError::NotFound(message) => Reason::new(Name::StartError, format!("podman: {message}")),
+        ApiError::Refused { message, .. } => Reason::new(name(message), format!("podman: {message}")),
+    }
+}
+
+fn name(message: &str) -> Name {
+    let says = |words: &str| message.contains(words);
+    if says("address already in use") || says("port is already allocated") {
+        Name::PortInUse
+    } else if says("exec format error") {
+        Name::ExecFormat
+    } else if says("exec: \"")
+        && (says("no such file or directory") || says("executable file not found") || says("permission denied"))
+    {
+        Name::CommandNotFound
+    } else if says("image not known") || says("no such image") {
+        Name::ImageMissing
+    } else {
+        Name::StartError
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_podman_4_3_are_recognised() {
+        for (message, expected) in [
+            (
+                r#"runc create failed: exec: "/no/such": stat /no/such: no such file or directory: OCI runtime attempted to invoke a command that was not found"#,
+                Name::CommandNotFound,
+            ),
+            (
+                r#"runc create failed: exec: "/etc/passwd": permission denied: OCI permission denied"#,
+                Name::CommandNotFound,
+            ),
+            (r#"runc: exec: "nope": executable file not found in $PATH"#, Name::CommandNotFound),
+            (
+                "runc create failed: error setting rlimit type 7: operation not permitted: OCI permission denied",
+                Name::StartError,
+            ),
+            ("cannot listen on the TCP port: listen tcp4 :18099: bind: address already in use", Name::PortInUse),
+            ("exec /bin/x: exec format error", Name::ExecFormat),
+            ("workdir \"/no/dir\" does not exist on container abc", Name::StartError),
+            ("localhost/nope:1: image not known", Name::ImageMissing),
+        ] {
+            assert_eq!(name(message), expected, "{message}");
+        }
+    }
+}

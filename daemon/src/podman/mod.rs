@@ -1,0 +1,15 @@
+//! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
+//!
+//! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
+//! its hardening arrived; [`driver`] carries out effects; [`console`] keeps output; [`files`] moves files in volumes.
+//! Must not: decide what an answer means for a step; `outcome` does.
+
+pub mod api;
+pub mod console;
+pub mod create;
+pub mod driver;
+pub mod failure;
+pub mod files;
+
+pub use api::{ApiError, Endpoint};
+pub use driver::Driver;

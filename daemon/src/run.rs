@@ -1,0 +1,377 @@
+//! Shell: the loop. **Think, save, do, tell**: [`Loop::step`] shows the order and no other code may change it.
+//!
+//! Must not: wait for anything but its inbox and its next deadline.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{self, Clock};
+use crate::config::{OnExit, Settings};
+use crate::downlink::Outbox;
+use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
+use crate::ledger::{Found, Ledger, LedgerError, Queries};
+use crate::outcome::{self, State};
+use crate::podman::Driver;
+use crate::podman::driver::Health;
+use crate::reason::{Name, Reason};
+use crate::sequence::event::{Target, Verb};
+use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
+use crate::systemd::Manager;
+
+/// Pause before a ledger that failed is tried again.
+const LEDGER_RETRY: Duration = Duration::from_secs(2);
+/// Reports that may wait for a ledger that fails: all jobs of all live executions end up here at worst.
+const STUCK_MAX: usize = 4096;
+/// Beyond the grace, for pods to be gone when the daemon leaves with `on_exit: stop`.
+const LEAVE_MARGIN: Duration = Duration::from_secs(15);
+
+/// The daemon's heart.
+pub struct Loop {
+    clock: Clock,
+    settings: watch::Sender<Arc<Settings>>,
+    storage: Storage,
+    queries: watch::Sender<Option<Queries>>,
+    board: Board,
+    driver: Driver,
+    health: Health,
+    outbox: Outbox,
+    inbox: mpsc::Receiver<Input>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    handle: Handle,
+    stuck: VecDeque<Event>,
+    config_trouble: Option<String>,
+    manager: Manager,
+}
+
+/// The ledger, or why there is none.
+enum Storage {
+    Open { ledger: Box<Ledger>, trouble: Option<(TroubleName, String)> },
+    Closed { why: String },
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: Clock,
+    /// The configuration, published to all who use it.
+    pub settings: watch::Sender<Arc<Settings>>,
+    /// Where the queries go once the ledger is open.
+    pub queries: watch::Sender<Option<Queries>>,
+    /// Where inputs come from.
+    pub inbox: mpsc::Receiver<Input>,
+    /// Where snapshots go.
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    /// The way back to the inbox, for the driver.
+    pub handle: Handle,
+    /// Trouble with Podman, noted by the driver.
+    pub health: Health,
+    /// The service manager.
+    pub manager: Manager,
+}
+
+impl Loop {
+    /// A loop that has not opened its ledger.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let settings = parts.settings.borrow().clone();
+        let outbox = Outbox::new(&settings.state_dir);
+        let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle.clone());
+        Self {
+            clock: parts.clock,
+            settings: parts.settings,
+            storage: Storage::Closed { why: "not yet opened".to_owned() },
+            queries: parts.queries,
+            board: Board::default(),
+            driver,
+            health: parts.health,
+            outbox,
+            inbox: parts.inbox,
+            snapshots: parts.snapshots,
+            handle: parts.handle,
+            stuck: VecDeque::new(),
+            config_trouble: None,
+            manager: parts.manager,
+        }
+    }
+
+    /// Opens the ledger and takes up what it says. `InUse` is final; every other failure is tried again while running.
+    ///
+    /// # Errors
+    /// When another daemon works on the same state directory.
+    pub fn open(&mut self) -> Result<(), LedgerError> {
+        match self.try_open() {
+            Err(error @ LedgerError::InUse { .. }) => return Err(error),
+            Err(error) => self.storage = Storage::Closed { why: chain(&error) },
+            Ok(()) => {}
+        }
+        if let Storage::Closed { why } = &self.storage {
+            tracing::error!(%why, "the ledger is not available; serving status only");
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn try_open(&mut self) -> Result<(), LedgerError> {
+        let state_dir = self.settings.borrow().state_dir.clone();
+        let (mut ledger, Found { board, last_boot, notes }) = Ledger::open(&state_dir)?;
+        for note in notes {
+            tracing::warn!("{note}");
+        }
+        let boot = clock::boot_id();
+        ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
+        let rebooted = last_boot.is_some_and(|last| last != boot);
+        tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
+        self.queries.send_replace(Some(ledger.queries()));
+        self.board = board;
+        self.storage = Storage::Open { ledger: Box::new(ledger), trouble: None };
+        if rebooted {
+            self.step(Event::Rebooted);
+        }
+        let owed = resume::resume(&self.board);
+        self.carry_out(owed);
+        // Draws the consequences that a crash may have cut off.
+        self.step(Event::TimePassed);
+        Ok(())
+    }
+
+    /// Runs until it is told to leave.
+    pub async fn run(mut self) {
+        self.manager.ready();
+        loop {
+            self.manager.alive();
+            let pause = self.pause();
+            match tokio::time::timeout(pause, self.inbox.recv()).await {
+                Ok(None | Some(Input::Shutdown)) => break,
+                Ok(Some(Input::Event(event))) => self.step(event),
+                Ok(Some(Input::Command(event, reply))) => {
+                    let answer = self.think_save_do_tell(event);
+                    // Nobody may be waiting any more; what was asked is done all the same.
+                    let _ = reply.send(answer);
+                }
+                Ok(Some(Input::Reloaded(result))) => self.reload(result),
+                Err(_) => self.wake(),
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Until the next deadline, the next try of a failed ledger, or the watchdog; for ever when there is none.
+    fn pause(&self) -> Duration {
+        let deadline = deadline::next(&self.board).map(|(at, _)| self.clock.until(at));
+        let retry = (matches!(self.storage, Storage::Closed { .. }) || !self.stuck.is_empty()).then_some(LEDGER_RETRY);
+        let all = [deadline, retry, self.manager.watchdog_pause()];
+        all.into_iter().flatten().min().unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+    }
+
+    fn wake(&mut self) {
+        if matches!(self.storage, Storage::Closed { .. }) {
+            match self.try_open() {
+                Ok(()) => tracing::info!("the ledger is available again"),
+                Err(error) => self.storage = Storage::Closed { why: chain(&error) },
+            }
+            self.publish();
+        }
+        for event in std::mem::take(&mut self.stuck) {
+            self.step(event);
+        }
+        if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
+            self.step(Event::TimePassed);
+        }
+    }
+
+    /// Handles an event that nobody waits for. One that cannot be recorded now is kept and tried again.
+    fn step(&mut self, event: Event) {
+        let kept = event.clone();
+        match self.think_save_do_tell(event) {
+            Ok(()) => {}
+            Err(Answer::Refused(refusal @ (Refusal::Stale { .. } | Refusal::Late(_)))) => {
+                tracing::debug!(%refusal, "a report changed nothing");
+            }
+            Err(Answer::Refused(refusal)) => tracing::error!(%refusal, event = ?kept, "an event was refused"),
+            Err(Answer::Unavailable(reason)) => {
+                tracing::error!(%reason, "an event could not be recorded, will try again");
+                if self.stuck.len() < STUCK_MAX && kept != Event::TimePassed {
+                    self.stuck.push_back(kept);
+                }
+            }
+        }
+    }
+
+    fn think_save_do_tell(&mut self, event: Event) -> Result<(), Answer> {
+        // Think.
+        let decision = decide(&self.board, event, self.clock.now())?;
+        // Save.
+        self.save(&decision.records)?;
+        // Do.
+        self.carry_out(decision.effects);
+        // Tell.
+        self.publish();
+        Ok(())
+    }
+
+    fn save(&mut self, records: &[crate::sequence::Recorded]) -> Result<(), Answer> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let unavailable = |why: &str| Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why));
+        let Storage::Open { ledger, trouble } = &mut self.storage else {
+            let Storage::Closed { why } = &self.storage else { return Ok(()) };
+            return Err(unavailable(why));
+        };
+        let position = match ledger.commit(records) {
+            Ok(position) => position,
+            Err(error) => {
+                let why = chain(&error);
+                *trouble = Some((TroubleName::LedgerUnavailable, why.clone()));
+                self.publish();
+                return Err(unavailable(&why));
+            }
+        };
+        *trouble = None;
+        let mut ended = Vec::new();
+        for recorded in records {
+            match apply(&mut self.board, recorded) {
+                Ok(over) => ended.extend(over),
+                Err(illegal) => tracing::error!(%illegal, "a committed record does not apply"),
+            }
+        }
+        if let Err(error) = ledger.reflect(position, records, &ended) {
+            let why = format!("{}; it is rebuilt from the journal at the next start", chain(&error));
+            *trouble = Some((TroubleName::IndexUnavailable, why));
+        }
+        for execution in ended {
+            let id = execution.plan.execution;
+            if let Err(error) = self.outbox.tidy(id) {
+                tracing::warn!(execution = %id, %error, "failed to remove the files of a bundle");
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            tracing::debug!(?effect, "do");
+            self.driver.carry_out(effect, &self.board);
+        }
+    }
+
+    fn publish(&mut self) {
+        let generation = self.snapshots.borrow().generation + 1;
+        let cursor = match &self.storage {
+            Storage::Open { ledger, .. } => ledger.cursor(),
+            Storage::Closed { .. } => 0,
+        };
+        let snapshot = Snapshot { generation, cursor, board: self.board.clone(), troubles: self.troubles() };
+        self.manager.status(&status_line(&snapshot));
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let storage = match &self.storage {
+            Storage::Open { trouble: None, .. } => None,
+            Storage::Open { trouble: Some((name, why)), .. } => Some((*name, why.clone())),
+            Storage::Closed { why } => {
+                Some((TroubleName::LedgerUnavailable, format!("{why}; nothing is accepted until it works")))
+            }
+        };
+        let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
+        let engines = self.health.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
+        let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
+        let all = storage.into_iter().chain(config).chain(engines);
+        all.map(|(name, message)| Trouble { name, message }).collect()
+    }
+
+    fn reload(&mut self, result: Result<Box<Settings>, String>) {
+        match result {
+            Ok(mut settings) => {
+                let old = self.settings.borrow().clone();
+                for (key, new, old) in [
+                    ("state_dir", &mut settings.state_dir, &old.state_dir),
+                    ("runtime_dir", &mut settings.runtime_dir, &old.runtime_dir),
+                    ("uplink_dir", &mut settings.uplink_dir, &old.uplink_dir),
+                ] {
+                    keep_until_restart(key, new, old);
+                }
+                self.config_trouble = None;
+                let settings = Arc::new(*settings);
+                self.settings.send_replace(settings.clone());
+                self.driver = Driver::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
+                tracing::info!("configuration reloaded");
+            }
+            Err(why) => {
+                tracing::error!(%why, "the configuration cannot be used; the last good one holds");
+                self.config_trouble = Some(format!("{why}; the last good configuration holds"));
+            }
+        }
+        self.publish();
+    }
+
+    /// Leaves: everything is committed already. Pods go on running unless configured otherwise.
+    async fn leave(mut self) {
+        self.manager.stopping();
+        let settings = self.settings.borrow().clone();
+        if settings.on_exit == OnExit::Leave {
+            return;
+        }
+        let live: Vec<_> = self.board.live.keys().copied().collect();
+        for execution in live {
+            self.step(Event::Asked { execution, target: Target::Execution, verb: Verb::Stop });
+        }
+        let longest = Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN;
+        let gone = async {
+            while !self.board.live.is_empty() {
+                match tokio::time::timeout(self.pause(), self.inbox.recv()).await {
+                    Ok(Some(Input::Event(event))) => self.step(event),
+                    Ok(Some(Input::Command(_, reply))) => drop(reply),
+                    Ok(Some(Input::Reloaded(_) | Input::Shutdown)) => {}
+                    Ok(None) => return,
+                    Err(_) => self.wake(),
+                }
+            }
+        };
+        if tokio::time::timeout(longest, gone).await.is_err() {
+            tracing::warn!("some pods did not end in time; the next start takes them up");
+        }
+    }
+}
+
+fn keep_until_restart(key: &str, new: &mut PathBuf, old: &PathBuf) {
+    if new != old {
+        tracing::warn!(key, "a change of this key takes effect at the next start");
+        new.clone_from(old);
+    }
+}
+
+/// One line for `systemctl status`.
+fn status_line(snapshot: &Snapshot) -> String {
+    let count = |wanted: State| snapshot.board.live.values().filter(|e| outcome::execution_state(e) == wanted).count();
+    let (running, waiting, held) = (count(State::Running), count(State::Waiting), count(State::Held));
+    let mut line = match running + waiting + held {
+        0 => "idle".to_owned(),
+        _ => format!("{running} running, {waiting} waiting, {held} held"),
+    };
+    for trouble in &snapshot.troubles {
+        line.push_str("; ");
+        line.push_str(&trouble.message);
+    }
+    line
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

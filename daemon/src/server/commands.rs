@@ -1,0 +1,123 @@
+//! Commands: each becomes an event, and its answer is the engine's.
+
+use std::io;
+use std::path::Path as FilePath;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+
+use super::Desk;
+use super::answer::{Failure, blocking};
+use super::id::resolve;
+use crate::intake::Outcome;
+use crate::reason::{Name, Reason};
+use crate::sequence::Event;
+use crate::sequence::event::Verb;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SubmitQuery {
+    #[serde(default)]
+    hold: bool,
+}
+
+pub(super) async fn submit(
+    State(desk): State<Desk>,
+    Query(query): Query<SubmitQuery>,
+    body: Body,
+) -> Result<Response, Failure> {
+    let storage =
+        |error: io::Error| Reason::new(Name::LedgerUnavailable, format!("failed to stage the bundle: {error}"));
+    let staged = desk.intake.staging_file().map_err(|error| Failure::unavailable(storage(error)))?;
+    let limit = desk.settings.borrow().bundle_bytes;
+    let outcome = match receive(body, &staged, limit).await {
+        Ok(()) => desk.intake.take(staged.clone(), query.hold).await,
+        Err(Received::Broken(error)) => {
+            remove(&staged).await;
+            return Err(Failure::bad_request(format!("the transfer broke: {error}; submit again")));
+        }
+        Err(Received::Storage(error)) => Outcome::Unavailable(storage(error)),
+        Err(Received::Large) => {
+            Outcome::Unavailable(Reason::new(Name::Limit, format!("the bundle is larger than {limit} bytes")))
+        }
+    };
+    remove(&staged).await;
+    let status = match &outcome {
+        Outcome::Accepted { .. } => StatusCode::CREATED,
+        Outcome::AlreadyKnown { .. } => StatusCode::OK,
+        Outcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Outcome::Unavailable(reason) => return Err(Failure::unavailable(reason.clone())),
+    };
+    Ok((status, Json(outcome)).into_response())
+}
+
+enum Received {
+    Broken(axum::Error),
+    Storage(io::Error),
+    Large,
+}
+
+async fn receive(body: Body, staged: &FilePath, limit: u64) -> Result<(), Received> {
+    let mut file = File::create(staged).await.map_err(Received::Storage)?;
+    let mut pieces = body.into_data_stream();
+    let mut left = limit;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(Received::Broken)?;
+        left = left.checked_sub(piece.len() as u64).ok_or(Received::Large)?;
+        file.write_all(&piece).await.map_err(Received::Storage)?;
+    }
+    file.flush().await.map_err(Received::Storage)
+}
+
+async fn remove(path: &FilePath) {
+    if let Err(error) = tokio::fs::remove_file(path).await {
+        tracing::debug!(path = %path.display(), %error, "nothing staged to remove");
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StopQuery {
+    #[serde(default)]
+    now: bool,
+}
+
+/// The answer to a verb that was taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Taken {
+    /// What it was for.
+    pub(super) id: String,
+    /// The verb.
+    pub(super) verb: String,
+}
+
+pub(super) async fn stop(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    Query(query): Query<StopQuery>,
+) -> Result<Json<Taken>, Failure> {
+    ask(&desk, id, if query.now { Verb::StopNow } else { Verb::Stop }, "stop").await
+}
+
+pub(super) async fn release(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
+    ask(&desk, id, Verb::Release, "release").await
+}
+
+async fn ask(desk: &Desk, id: String, verb: Verb, name: &str) -> Result<Json<Taken>, Failure> {
+    let named = resolve(desk, &id).await?;
+    desk.handle.ask(Event::Asked { execution: named.status.execution, target: named.target, verb }).await?;
+    Ok(Json(Taken { id, verb: name.to_owned() }))
+}
+
+pub(super) async fn acknowledge(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
+    let execution = resolve(&desk, &id).await?.status.execution;
+    if blocking(move || desk.outbox.acknowledge(execution)).await? {
+        return Ok(Json(Taken { id, verb: "ack".to_owned() }));
+    }
+    Err(Failure::not_found(format!("the outbox has no entry of `{id}`; it may have been acknowledged before")))
+}

@@ -1,0 +1,103 @@
+//! The event stream: server-sent events, one per record, whose `id` is the cursor to resume after.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use serde::Deserialize;
+
+use super::Desk;
+use super::answer::{Failure, blocking};
+use super::id::status_of;
+use crate::bundle::{ExecutionId, StepId};
+use crate::ledger::Queries;
+use crate::reason::{Name, Reason};
+use crate::sequence::{Record, Recorded};
+use crate::view;
+
+/// Records that are read from the journal at a time.
+const BATCH: usize = 256;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct EventsQuery {
+    since: Option<u64>,
+    #[serde(default)]
+    follow: bool,
+}
+
+pub(super) async fn events(
+    State(desk): State<Desk>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let queries = desk.queries();
+    let queries =
+        queries.ok_or_else(|| Failure::unavailable(Reason::new(Name::LedgerUnavailable, "the ledger is not open")))?;
+    let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let walk = Walk {
+        since: query.since.or(resumed).unwrap_or(0),
+        follow: query.follow,
+        snapshots: desk.handle.snapshots(),
+        steps: BTreeMap::new(),
+        ready: Vec::new(),
+        queries,
+        desk,
+    };
+    let stream =
+        futures_util::stream::unfold(walk, |mut walk| async move { walk.next().await.map(|event| (Ok(event), walk)) });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+struct Walk {
+    desk: Desk,
+    queries: Queries,
+    since: u64,
+    follow: bool,
+    snapshots: tokio::sync::watch::Receiver<std::sync::Arc<crate::handle::Snapshot>>,
+    steps: BTreeMap<ExecutionId, Vec<StepId>>,
+    ready: Vec<Event>,
+}
+
+impl Walk {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop() {
+                return Some(event);
+            }
+            let (queries, since) = (self.queries.clone(), self.since);
+            let records = blocking(move || queries.events(since, BATCH)).await.ok()?;
+            if records.is_empty() {
+                if !self.follow || self.snapshots.changed().await.is_err() {
+                    return None;
+                }
+                continue;
+            }
+            for (cursor, recorded) in records {
+                let steps = self.step_ids(&recorded).await;
+                let line = view::event_line(cursor, &recorded, &steps);
+                let event = Event::default().id(cursor.to_string()).json_data(&line).ok()?;
+                self.ready.push(event);
+                self.since = cursor;
+            }
+            self.ready.reverse();
+        }
+    }
+
+    async fn step_ids(&mut self, recorded: &Recorded) -> Vec<StepId> {
+        let id = recorded.execution;
+        if let Record::Accepted { plan, .. } = &recorded.record {
+            self.steps.insert(id, plan.steps.iter().map(|step| step.id.clone()).collect());
+        }
+        if let Some(known) = self.steps.get(&id) {
+            return known.clone();
+        }
+        let status = status_of(&self.desk, &self.desk.handle.snapshot(), id).await;
+        let steps: Vec<StepId> =
+            status.map(|status| status.steps.into_iter().map(|step| step.id).collect()).unwrap_or_default();
+        self.steps.insert(id, steps.clone());
+        steps
+    }
+}

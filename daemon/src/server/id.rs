@@ -1,0 +1,81 @@
+//! Reads an `ID`: an execution (or a unique prefix of at least 6 characters), `<execution>.<step>`, `<execution>.<step>.<index>`.
+
+use super::Desk;
+use super::answer::{Failure, blocking};
+use crate::bundle::ExecutionId;
+use crate::handle::Snapshot;
+use crate::sequence::event::Target;
+use crate::view::{self, ExecutionStatus};
+
+/// Shortest prefix of an execution id that is looked up.
+const PREFIX_MIN: usize = 6;
+
+/// A resolved `ID`.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    /// The execution, as it is now.
+    pub(super) status: ExecutionStatus,
+    /// The part of it.
+    pub(super) target: Target,
+}
+
+/// Resolves an `ID`.
+///
+/// # Errors
+/// When it is malformed, ambiguous or unknown.
+pub(super) async fn resolve(desk: &Desk, text: &str) -> Result<Named, Failure> {
+    let mut parts = text.splitn(3, '.');
+    let execution = find(desk, parts.next().unwrap_or_default()).await?;
+    let status = status_of(desk, &desk.handle.snapshot(), execution).await?;
+    let Some(step_id) = parts.next() else {
+        return Ok(Named { status, target: Target::Execution });
+    };
+    let missing = |what: &str| Failure::not_found(format!("there is no {what} `{text}`"));
+    let step = status.steps.iter().position(|step| step.id.as_str() == step_id).ok_or_else(|| missing("step"))?;
+    let Some(index) = parts.next() else {
+        return Ok(Named { status, target: Target::Step(step) });
+    };
+    let job = index.parse().ok().filter(|job| *job < status.steps[step].jobs.len()).ok_or_else(|| missing("job"))?;
+    Ok(Named { status, target: Target::Job(step, job) })
+}
+
+async fn find(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {
+    if let Ok(id) = text.parse::<ExecutionId>() {
+        return Ok(id);
+    }
+    let digits = text.replace('-', "").to_lowercase();
+    let legal = digits.len() >= PREFIX_MIN && digits.len() <= 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+    if !legal {
+        let message =
+            format!("`{text}` is no execution id; expected a UUID or at least {PREFIX_MIN} of its first characters");
+        return Err(Failure::bad_request(message));
+    }
+    let snapshot = desk.handle.snapshot();
+    let live = snapshot.board.live.keys().filter(|id| id.to_string().replace('-', "").starts_with(&digits)).copied();
+    let mut found: Vec<ExecutionId> = live.collect();
+    if let Some(queries) = desk.queries() {
+        let prefix = digits.clone();
+        found.extend(blocking(move || queries.index().with_prefix(&prefix)).await?);
+    }
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Failure::not_found(format!("there is no execution `{text}`"))),
+        [..] => Err(Failure::bad_request(format!("`{text}` begins several execution ids; give more of it"))),
+    }
+}
+
+/// The status of an execution, live or ended.
+///
+/// # Errors
+/// When there is none.
+pub(super) async fn status_of(desk: &Desk, snapshot: &Snapshot, id: ExecutionId) -> Result<ExecutionStatus, Failure> {
+    if let Some(execution) = snapshot.board.live.get(&id) {
+        return Ok(view::status(execution, Some(&snapshot.board)));
+    }
+    let queries = desk.queries();
+    let ended = match queries {
+        Some(queries) => blocking(move || queries.index().get(id)).await?,
+        None => None,
+    };
+    ended.map(|ended| ended.status).ok_or_else(|| Failure::not_found(format!("there is no execution `{id}`")))
+}

@@ -1,0 +1,426 @@
+//! Core: what the outside sees of an execution. One state set, five views; the JSON of the contract.
+//!
+//! Must not: know how it is served.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::document::OnFailure;
+use crate::bundle::{ExecutionId, Hostname, NodeName, OperationId, PodName, StepId, Tenant};
+use crate::outcome::{self, State};
+use crate::plan::{Needs, PlannedJob, PlannedStep, Work};
+use crate::reason::Reason;
+use crate::sequence::decide::obstacle;
+use crate::sequence::state::{AttemptId, Board, Execution, Halt, Job, JobState, Phase, Remains, StepState, StopCause};
+use crate::sequence::{Record, Recorded};
+
+/// `status` of an execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionStatus {
+    /// Its identity.
+    pub execution: ExecutionId,
+    /// The operation it runs.
+    pub operation: OperationId,
+    /// The operation's revision, when the packer named one.
+    pub revision: Option<u32>,
+    /// Who owns it.
+    pub tenant: Tenant,
+    /// Where it is.
+    pub state: State,
+    /// Why it did not succeed.
+    pub reason: Option<Reason>,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+    /// When its bundle was accepted.
+    pub received_at: jiff::Timestamp,
+    /// When its first step started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<jiff::Timestamp>,
+    /// Its steps, in order.
+    pub steps: Vec<StepStatus>,
+}
+
+/// One step of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepStatus {
+    /// Its name.
+    pub id: StepId,
+    /// `pod_run`, `uplink` or `downlink`.
+    pub kind: String,
+    /// Where it is.
+    pub state: State,
+    /// True, false, or null while undecided.
+    pub status: Option<bool>,
+    /// One line on why it did not succeed.
+    pub message: Option<String>,
+    /// The same, coded.
+    pub reason: Option<Reason>,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+    /// What its failure means.
+    pub on_failure: OnFailure,
+    /// Its budget.
+    pub timeout_seconds: u32,
+    /// Its merge group.
+    pub group: Option<u32>,
+    /// When it started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<jiff::Timestamp>,
+    /// Its jobs.
+    pub jobs: Vec<JobStatus>,
+}
+
+/// One job of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// `<execution>.<step>.<index>`.
+    pub id: String,
+    /// The tenant's name for the pod.
+    pub pod_name: PodName,
+    /// Its name on the network.
+    pub hostname: Hostname,
+    /// Where it runs.
+    pub node: NodeName,
+    /// Podman's name of its container.
+    pub container: Option<String>,
+    /// Where it is.
+    pub state: State,
+    /// Why it did not succeed.
+    pub reason: Option<Reason>,
+    /// Its exit code, if its process lived and Podman could say.
+    pub exit_code: Option<i64>,
+    /// Number of the attempt; 0 before the first.
+    pub attempt: u32,
+    /// Seconds its process may run.
+    pub max_duration_seconds: u32,
+    /// When its process started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<jiff::Timestamp>,
+    /// Seconds its process lived.
+    pub wall_seconds: Option<f64>,
+    /// Seconds of processor time; null: not yet accounted by this version.
+    pub cpu_seconds: Option<f64>,
+    /// Whether older console output was dropped for the limit.
+    pub logs_truncated: bool,
+    /// The state in the words of others.
+    pub views: Views,
+}
+
+/// One state in the words of four other systems.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Views {
+    /// Clustergate-2 task state.
+    pub clustergate2: String,
+    /// DRMAA2 job state.
+    pub drmaa2: String,
+    /// Kubernetes pod phase.
+    pub kubernetes: String,
+    /// KubeGene vertex phase; null before the job exists.
+    pub kubegene: Option<String>,
+}
+
+/// A line of `list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its identity.
+    pub execution: ExecutionId,
+    /// The operation it runs.
+    pub operation: OperationId,
+    /// Who owns it.
+    pub tenant: Tenant,
+    /// Where it is.
+    pub state: State,
+    /// Why it did not succeed.
+    pub reason: Option<Reason>,
+    /// When its bundle was accepted.
+    pub received_at: jiff::Timestamp,
+    /// When its first step started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<jiff::Timestamp>,
+    /// Steps that have ended.
+    pub steps_ended: usize,
+    /// Steps in all.
+    pub steps_total: usize,
+}
+
+impl From<&ExecutionStatus> for Summary {
+    fn from(status: &ExecutionStatus) -> Self {
+        Self {
+            execution: status.execution,
+            operation: status.operation.clone(),
+            tenant: status.tenant.clone(),
+            state: status.state,
+            reason: status.reason.clone(),
+            received_at: status.received_at,
+            started_at: status.started_at,
+            ended_at: status.ended_at,
+            steps_ended: status.steps.iter().filter(|step| step.state.ended()).count(),
+            steps_total: status.steps.len(),
+        }
+    }
+}
+
+/// The status of an execution. With the board, waiting parts say what they wait for.
+#[must_use]
+pub fn status(execution: &Execution, board: Option<&Board>) -> ExecutionStatus {
+    let (verdict, ended_at) = match &execution.phase {
+        Phase::Held | Phase::Open | Phase::Settled { .. } => (None, None),
+        Phase::Ended { verdict, at, .. } => (Some(verdict), Some(at.wall)),
+    };
+    let steps: Vec<StepStatus> = (0..execution.steps.len()).map(|step| step_status(execution, step, board)).collect();
+    ExecutionStatus {
+        execution: execution.plan.execution,
+        operation: execution.plan.operation.id.clone(),
+        revision: execution.plan.operation.revision,
+        tenant: execution.plan.tenant.clone(),
+        state: outcome::execution_state(execution),
+        reason: verdict.and_then(|verdict| verdict.reason().cloned()),
+        waiting_for: execution_waits(execution, &steps),
+        received_at: execution.received.wall,
+        started_at: execution.started().map(|at| at.wall),
+        ended_at,
+        steps,
+    }
+}
+
+fn execution_waits(execution: &Execution, steps: &[StepStatus]) -> Option<String> {
+    match &execution.phase {
+        Phase::Held => Some("release by an operator".to_owned()),
+        Phase::Settled { .. } => Some("its report to be put into the outbox".to_owned()),
+        Phase::Ended { .. } => None,
+        Phase::Open if steps.iter().all(|step| step.state.ended()) => Some("its containers to be cleared".to_owned()),
+        Phase::Open if steps.iter().all(|step| step.state == State::Waiting || step.state.ended()) => {
+            steps.iter().find_map(|step| step.waiting_for.clone())
+        }
+        Phase::Open => None,
+    }
+}
+
+fn step_status(execution: &Execution, index: usize, board: Option<&Board>) -> StepStatus {
+    let (planned, step) = (&execution.plan.steps[index], &execution.steps[index]);
+    let verdict = step.state.verdict();
+    let (started, ended) = match &step.state {
+        StepState::Waiting => (None, None),
+        StepState::Active { since } => (Some(*since), None),
+        StepState::Ended { since, at, .. } => (*since, Some(*at)),
+    };
+    let reason = verdict.and_then(|verdict| verdict.reason().cloned());
+    let state = match outcome::step_state(step) {
+        State::Waiting if execution.phase == Phase::Held => State::Held,
+        state => state,
+    };
+    StepStatus {
+        id: planned.id.clone(),
+        kind: kind(planned).to_owned(),
+        state,
+        status: verdict.map(|_| state == State::Succeeded),
+        message: reason.as_ref().map(|reason| reason.message.clone()),
+        reason,
+        waiting_for: (step.state == StepState::Waiting).then(|| step_waits(execution, index, board)),
+        on_failure: planned.on_failure,
+        timeout_seconds: planned.timeout_seconds,
+        group: planned.group,
+        started_at: started.map(|at| at.wall),
+        ended_at: ended.map(|at| at.wall),
+        jobs: (0..step.jobs.len()).map(|job| job_status(execution, index, job, state)).collect(),
+    }
+}
+
+fn kind(planned: &PlannedStep) -> &'static str {
+    match planned.work {
+        Work::PodRun { .. } => "pod_run",
+        Work::Uplink(_) => "uplink",
+        Work::Downlink(_) => "downlink",
+    }
+}
+
+fn step_waits(execution: &Execution, index: usize, board: Option<&Board>) -> String {
+    if execution.phase == Phase::Held {
+        return "release by an operator".to_owned();
+    }
+    let planned = &execution.plan.steps[index];
+    let open = planned.after.iter().find(|edge| execution.steps[edge.step].state.verdict().is_none());
+    if let Some(edge) = open {
+        let source = &execution.plan.steps[edge.step].id;
+        return match edge.needs {
+            Needs::Ended => format!("the end of step {source}"),
+            Needs::Success => format!("the success of step {source}"),
+        };
+    }
+    let group = execution.plan.group_of(index);
+    let mut others = board.into_iter().flat_map(|board| board.live.values());
+    match others.find_map(|other| Some((other, obstacle(execution, group.clone(), other)?))) {
+        Some((other, (attempt, hostname))) => {
+            format!("{} to leave its node ({hostname})", job_id(other, attempt.step, attempt.job))
+        }
+        None => "its turn".to_owned(),
+    }
+}
+
+fn job_status(execution: &Execution, step: usize, index: usize, step_state: State) -> JobStatus {
+    let (planned, job): (&PlannedJob, &Job) =
+        (&execution.plan.steps[step].jobs()[index], &execution.steps[step].jobs[index]);
+    let (mut started, mut ended, mut exit_code, mut reason, mut logs_truncated) = (None, None, None, None, false);
+    match &job.state {
+        JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } | JobState::Launching { .. } => {}
+        JobState::Running { started: since, .. } | JobState::Stopping { started: since, .. } => started = Some(*since),
+        JobState::Ended { verdict, at, run, remains } => {
+            reason = verdict.reason().cloned();
+            started = run.as_ref().map(|run| run.started);
+            ended = Some(*at);
+            exit_code = run.as_ref().and_then(|run| run.exit.as_ref()).map(|exit| exit.code);
+            logs_truncated = matches!(remains, Remains::Cleared(logs) if logs.truncated);
+        }
+    }
+    let state = match outcome::job_state(job) {
+        State::Waiting if step_state == State::Held => State::Held,
+        state => state,
+    };
+    let lived = started.zip(ended).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
+    JobStatus {
+        id: job_id(execution, step, index),
+        pod_name: planned.pod_name.clone(),
+        hostname: planned.hostname.clone(),
+        node: planned.node.clone(),
+        container: (job.attempt > 0).then(|| {
+            container_name(
+                execution,
+                &AttemptId { execution: execution.plan.execution, step, job: index, attempt: job.attempt },
+            )
+        }),
+        state,
+        views: views(state),
+        reason,
+        exit_code,
+        attempt: job.attempt,
+        max_duration_seconds: planned.max_duration_seconds,
+        started_at: started.map(|at| at.wall),
+        ended_at: ended.map(|at| at.wall),
+        wall_seconds: lived,
+        cpu_seconds: None,
+        logs_truncated,
+    }
+}
+
+/// `<execution>.<step>.<index>`.
+#[must_use]
+pub fn job_id(execution: &Execution, step: usize, job: usize) -> String {
+    format!("{}.{}.{job}", execution.plan.execution, execution.plan.steps[step].id)
+}
+
+/// Podman's name for the container of an attempt: nothing in an operation can change it.
+#[must_use]
+pub fn container_name(execution: &Execution, id: &AttemptId) -> String {
+    format!("{}.{}.{}.{}", id.execution.short(), execution.plan.steps[id.step].id, id.job, id.attempt)
+}
+
+fn views(state: State) -> Views {
+    let (clustergate2, drmaa2, kubernetes, kubegene) = match state {
+        State::Waiting => ("CREATED", "Queued", "Pending", None),
+        State::Held => ("SCHEDULED", "QueuedHeld", "Pending", None),
+        State::Starting => ("SCHEDULED", "Queued", "Pending", Some("Running")),
+        State::Running => ("RUNNING", "Running", "Running", Some("Running")),
+        State::Paused => ("RUNNING", "Suspended", "Running", Some("Running")),
+        State::Requeued => ("RUNNING", "Requeued", "Pending", Some("Running")),
+        State::RequeuedHeld => ("RUNNING", "RequeuedHeld", "Pending", Some("Running")),
+        State::Succeeded => ("SUCCESS", "Done", "Succeeded", Some("Succeeded")),
+        State::Failed => ("FAILED", "Failed", "Failed", Some("Failed")),
+        State::Skipped => ("FAILED", "Failed", "Failed", Some("Failed")),
+        State::Unknown => ("FAILED", "Undetermined", "Unknown", Some("Error")),
+    };
+    Views {
+        clustergate2: clustergate2.to_owned(),
+        drmaa2: drmaa2.to_owned(),
+        kubernetes: kubernetes.to_owned(),
+        kubegene: kubegene.map(str::to_owned),
+    }
+}
+
+/// One line of `history` and of the event stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// Its place in the journal; resume after it.
+    pub cursor: u64,
+    /// When, in wall time.
+    pub at: jiff::Timestamp,
+    /// The execution, step or job it is about.
+    pub id: String,
+    /// What happened.
+    pub event: String,
+    /// One line more.
+    pub detail: Option<String>,
+}
+
+/// A record as a line. `step_ids` names the steps of its execution.
+#[must_use]
+pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> EventLine {
+    let execution = recorded.execution;
+    let step_id = |step: usize| {
+        let name = step_ids.get(step).map_or_else(|| format!("#{step}"), ToString::to_string);
+        format!("{execution}.{name}")
+    };
+    let (id, event, detail) = match &recorded.record {
+        Record::Accepted { plan, held } => {
+            let held = if *held { ", held" } else { "" };
+            let detail =
+                format!("operation {} of {}, {} steps{held}", plan.operation.id, plan.tenant, plan.steps.len());
+            (execution.to_string(), "accepted".to_owned(), Some(detail))
+        }
+        Record::Released => (execution.to_string(), "released".to_owned(), None),
+        Record::Halted { halt: Halt::Operator } => {
+            (execution.to_string(), "halted".to_owned(), Some("by an operator".to_owned()))
+        }
+        Record::Halted { halt: Halt::Failure(step) } => {
+            (execution.to_string(), "halted".to_owned(), Some(format!("step {step} did not succeed")))
+        }
+        Record::Settled { verdict } => {
+            (execution.to_string(), "settled".to_owned(), verdict.reason().map(ToString::to_string))
+        }
+        Record::Ended { report } => (execution.to_string(), "ended".to_owned(), filing_detail(report)),
+        Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
+        Record::StepEnded { step, verdict } => (
+            step_id(*step),
+            outcome::of_verdict(verdict).as_str().to_owned(),
+            verdict.reason().map(ToString::to_string),
+        ),
+        Record::JobPreparing { step, job, attempt } => {
+            (format!("{}.{job}", step_id(*step)), "preparing".to_owned(), Some(format!("attempt {attempt}")))
+        }
+        Record::JobPrepared { step, job, container } => {
+            let short: String = container.chars().take(12).collect();
+            (format!("{}.{job}", step_id(*step)), "prepared".to_owned(), Some(format!("container {short}")))
+        }
+        Record::JobLaunching { step, job } => (format!("{}.{job}", step_id(*step)), "launching".to_owned(), None),
+        Record::JobStarted { step, job } => (format!("{}.{job}", step_id(*step)), "running".to_owned(), None),
+        Record::JobStopping { step, job, cause, signal } => {
+            let why = match cause {
+                StopCause::Timeout => "max_duration ran out",
+                StopCause::Operator => "an operator asked for it",
+            };
+            let detail = format!("SIG{}: {why}", format!("{signal:?}").to_uppercase());
+            (format!("{}.{job}", step_id(*step)), "stopping".to_owned(), Some(detail))
+        }
+        Record::JobEnded { step, job, verdict, exit } => {
+            let code = exit.as_ref().map(|exit| format!("exit code {}", exit.code));
+            let detail = verdict.reason().map(ToString::to_string).or(code);
+            (format!("{}.{job}", step_id(*step)), outcome::of_verdict(verdict).as_str().to_owned(), detail)
+        }
+        Record::JobCleared { step, job, logs } => {
+            let detail = format!("{} bytes of stdout, {} of stderr kept", logs.stdout_bytes, logs.stderr_bytes);
+            (format!("{}.{job}", step_id(*step)), "cleared".to_owned(), Some(detail))
+        }
+    };
+    EventLine { cursor, at: recorded.at.wall, id, event, detail }
+}
+
+fn filing_detail(report: &crate::sequence::state::Filing) -> Option<String> {
+    match report {
+        crate::sequence::state::Filing::Filed => None,
+        crate::sequence::state::Filing::Failed(reason) => {
+            Some(format!("its report could not be put into the outbox: {reason}"))
+        }
+    }
+}
