@@ -1,0 +1,37 @@
+# make demo: installs what is missing, builds, runs a real operation end to end, shows the result.
+# make test: everything, real Podman included.
+
+CARGO ?= cargo
+PREFIX ?= /usr
+DESTDIR ?=
+
+.PHONY: build demo test lint install clean
+
+build:
+	$(CARGO) build --release --locked
+
+demo:
+	bash tests/testbed/up.sh
+	$(CARGO) build --locked
+	bash tests/demo.sh
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+test: lint
+	bash tests/testbed/up.sh
+	bash tests/testbed/systemd-root.sh
+	$(CARGO) test --locked -- --test-threads=6
+	bash tests/testbed/down.sh
+
+install: build
+	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin target/release/perigee target/release/perigeed
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/perigeed.service
+	install -Dm644 systemd/perigee.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/perigee.conf
+	install -Dm644 systemd/perigee.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/perigee.conf
+	test -e $(DESTDIR)/etc/perigee/perigee.yaml || install -Dm644 config/perigee.yaml $(DESTDIR)/etc/perigee/perigee.yaml
+
+clean:
+	bash tests/testbed/down.sh || true
+	$(CARGO) clean
