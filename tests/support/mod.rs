@@ -109,7 +109,8 @@ pub struct Board {
     pub folder: TempDir,
     pub podman: Podman,
     pub network: String,
-    config: String,
+    /// Its own, because all boards share the bed's volumes.
+    pub tenant: String,
     daemon: Option<Child>,
 }
 
@@ -131,7 +132,8 @@ impl Board {
         let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").expect("a folder");
         let podman = Podman::start(&folder.path().join("podman.sock"));
         let name = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
-        let board = Self { folder, podman, network: format!("test-{name}"), config: config.to_owned(), daemon: None };
+        let tenant = format!("t{}", name.trim_start_matches("pg").to_lowercase());
+        let board = Self { folder, podman, network: format!("test-{name}"), tenant, daemon: None };
         board.write_config(config);
         board
     }
@@ -234,9 +236,14 @@ impl Board {
         bundle
     }
 
-    /// Packs and submits an operation for tenant `client1`; returns its execution id.
+    /// Packs an operation for the board's tenant.
+    pub fn pack(&self, tasks: &str) -> PathBuf {
+        self.pack_for(&self.tenant, tasks)
+    }
+
+    /// Packs and submits an operation for the board's tenant; returns its execution id.
     pub fn submit(&self, tasks: &str) -> String {
-        self.submit_for("client1", tasks)
+        self.submit_for(&self.tenant, tasks)
     }
 
     /// Packs and submits an operation for a tenant.
@@ -275,6 +282,13 @@ impl Board {
         podman(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
     }
 
+    /// What a file of the tenant's volume `payload` holds.
+    pub fn in_volume(&self, path: &str) -> Option<String> {
+        let claim = format!("{}.payload", self.tenant);
+        let mountpoint = podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", &claim]);
+        fs::read_to_string(Path::new(&mountpoint).join(path)).ok()
+    }
+
     /// The outbox entry of an execution.
     pub fn outbox(&self, id: &str) -> PathBuf {
         self.path("state/downlink").join(id)
@@ -297,6 +311,10 @@ impl Drop for Board {
         let networks = podman(&["network", "ls", "--quiet"]);
         for name in networks.lines().filter(|name| name.starts_with(&self.network)) {
             let _ = Command::new("podman").envs(bed_environment()).args(["network", "rm", "--force", name]).output();
+        }
+        let volumes = podman(&["volume", "ls", "--quiet"]);
+        for name in volumes.lines().filter(|name| name.starts_with(&self.tenant)) {
+            let _ = Command::new("podman").envs(bed_environment()).args(["volume", "rm", name]).output();
         }
     }
 }
