@@ -1,6 +1,6 @@
 //! What the tests on real Podman share: a Podman service of their own on the test bed's store, a daemon of their own,
 //! and the tool.
-#![allow(dead_code, reason = "each test program uses its part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part of it")]
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -145,7 +145,8 @@ impl Board {
 
     /// Writes the daemon's configuration anew.
     pub fn write_config(&self, further: &str) {
-        let network = if further.contains("network:") { String::new() } else { format!("network: {{name: {}}}\n", self.network) };
+        let network =
+            if further.contains("network:") { String::new() } else { format!("network: {{name: {}}}\n", self.network) };
         let grace = if further.contains("stop_grace_seconds") { "" } else { "stop_grace_seconds: 5\n" };
         let text = format!(
             "state_dir: {0}/state\nruntime_dir: {0}/run\nnodes:\n  mpu: {{podman: \"unix://{0}/podman.sock\"}}\n{grace}{network}{further}\n",
@@ -273,7 +274,13 @@ impl Board {
     /// Waits until an execution, step or job is in a state.
     pub fn reaches(&self, id: &str, state: &str) {
         let waited = self.tool(&["wait", id, "--for", state, "--timeout", "110s"]);
-        assert!(waited.status.success(), "{id} never was {state}: {}\n{}\n{}", text(&waited.stderr), self.status(id), self.log());
+        assert!(
+            waited.status.success(),
+            "{id} never was {state}: {}\n{}\n{}",
+            text(&waited.stderr),
+            self.status(id),
+            self.log()
+        );
     }
 
     /// Names of all containers of an execution, whatever their state.

@@ -66,9 +66,25 @@ pub struct Inspected {
     pub id: String,
     /// Where it is.
     pub state: InspectedState,
-    /// Its file of console output.
+    /// How it was configured.
+    pub host_config: InspectedConfig,
+}
+
+/// How a container was configured.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectedConfig {
+    /// Where its console output goes.
+    pub log_config: InspectedLog,
+}
+
+/// Where the console output of a container goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectedLog {
+    /// The file that conmon writes.
     #[serde(default)]
-    pub log_path: String,
+    pub path: String,
 }
 
 /// Where a container is.

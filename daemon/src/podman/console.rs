@@ -117,7 +117,7 @@ impl Frames {
 
 /// conmon replaces a full log by a new file: then the file is younger than the process.
 fn rotated(container: &Inspected) -> bool {
-    let born = fs::metadata(&container.log_path).and_then(|meta| meta.created());
+    let born = fs::metadata(&container.host_config.log_config.path).and_then(|meta| meta.created());
     let born = born.ok().and_then(|born| jiff::Timestamp::try_from(born).ok());
     container.state.has_started() && born.is_some_and(|born| born > container.state.started_at)
 }
