@@ -1,5 +1,7 @@
 //! The rows P1 to P19 of the requirements, each on real Podman; `docs/requirements.md` maps row to test.
 
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,13 @@
 //! What the tests on real Podman share: a Podman service of their own on the test bed's store, a daemon of their own,
 //! and the tool.
-#![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part of it")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "each test program includes this file and uses its part of it; a test says what it expects"
+)]
 
 use std::fs::{self, File};
 use std::net::TcpListener;

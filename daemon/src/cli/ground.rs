@@ -17,7 +17,8 @@ use crate::bundle::write::{archive, measure};
 use crate::bundle::{ExecutionId, NodeName, OperationId, Tenant};
 use crate::operation::compile::{Compiled, SourceFile, Surroundings, compile};
 use crate::operation::finding::{Finding, Findings};
-use crate::operation::tasks::{DOCUMENTED_NODES, Operation, read as read_operation};
+use crate::operation::pod_run::DOCUMENTED_NODES;
+use crate::operation::tasks::{Operation, read as read_operation};
 use crate::verify;
 
 /// Tenant that `check` assumes for hostnames.

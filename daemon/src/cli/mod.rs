@@ -5,6 +5,7 @@
 mod client;
 mod exit;
 mod ground;
+mod inventory;
 mod operate;
 mod replay;
 mod table;
@@ -351,11 +352,11 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
             let verb = if with.own.now { "stop?now=true" } else { "stop" };
             operate::verb(&client()?, &with.own.ids, verb, json(with.format), out)
         }
-        Command::Images(with) => operate::images(&client()?, json(with.format), out),
-        Command::Nodes(with) => operate::nodes(&client()?, json(with.format), out),
-        Command::Volumes(with) => operate::volumes(&client()?, json(with.format), out),
+        Command::Images(with) => inventory::images(&client()?, json(with.format), out),
+        Command::Nodes(with) => inventory::nodes(&client()?, json(with.format), out),
+        Command::Volumes(with) => inventory::volumes(&client()?, json(with.format), out),
         Command::Downlink(with) => match with.own.action {
-            None | Some(Downlink::List) => operate::downlinks(&client()?, json(with.format), out),
+            None | Some(Downlink::List) => inventory::downlinks(&client()?, json(with.format), out),
             Some(Downlink::Ack { ids }) => operate::acknowledge(&client()?, &ids, json(with.format), out),
         },
         Command::Replay(with) => replay::replay(&client()?, &with.own, json(with.format), out),

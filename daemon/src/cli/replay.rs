@@ -142,7 +142,7 @@ fn read_expectation(path: &Path) -> Result<Expectation, Failed> {
     let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let expectation: Expectation = serde_yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
     for expected in &expectation.executions {
-        for file in expected.files.iter().filter(|file| file.sha256.is_none() && file.matches.is_none()) {
+        if let Some(file) = expected.files.iter().find(|file| file.sha256.is_none() && file.matches.is_none()) {
             return Err(bad(format!("{}: file `{}`: expected sha256 or matches", expected.bundle, file.path)));
         }
         let patterns = expected.files.iter().filter_map(|file| file.matches.as_ref());

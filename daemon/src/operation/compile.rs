@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Findings, Place};
-use super::tasks::{Operation, PodRun, Task, TaskKind, Uplink, check_node};
+use super::pod_run::{PodRun, check_node};
+use super::tasks::{Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, PodRunDocument, StepDocument, StepKind, UplinkDocument,
 };

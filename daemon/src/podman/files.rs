@@ -23,9 +23,9 @@ const DEPTH_MAX: usize = 32;
 
 fn failed(doing: &str, path: &str) -> impl Fn(io::Error) -> Reason {
     let what = format!("failed to {doing} `{path}` in the volume");
-    move |error| match error.kind() {
-        io::ErrorKind::NotFound => Reason::new(Name::FileMissing, format!("{what}: file not found")),
-        _ => Reason::new(Name::TransferError, format!("{what}: {error}")),
+    move |error| {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        Reason::new(if missing { Name::FileMissing } else { Name::TransferError }, format!("{what}: {error}"))
     }
 }
 

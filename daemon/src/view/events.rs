@@ -1,0 +1,94 @@
+//! Records as lines for people: the history and the event stream.
+//!
+//! Must not: leave out a record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::StepId;
+use crate::outcome;
+use crate::sequence::state::{Filing, Halt, StopCause};
+use crate::sequence::{Record, Recorded};
+
+/// One line of `history` and of the event stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// Its place in the journal; resume after it.
+    pub cursor: u64,
+    /// When, in wall time.
+    pub at: jiff::Timestamp,
+    /// The execution, step or job it is about.
+    pub id: String,
+    /// What happened.
+    pub event: String,
+    /// One line more.
+    pub detail: Option<String>,
+}
+
+/// A record as a line. `step_ids` names the steps of its execution.
+#[must_use]
+pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> EventLine {
+    let execution = recorded.execution;
+    let step_id = |step: usize| {
+        let name = step_ids.get(step).map_or_else(|| format!("#{step}"), ToString::to_string);
+        format!("{execution}.{name}")
+    };
+    let (id, event, detail) = match &recorded.record {
+        Record::Accepted { plan, held } => {
+            let held = if *held { ", held" } else { "" };
+            let detail =
+                format!("operation {} of {}, {} steps{held}", plan.operation.id, plan.tenant, plan.steps.len());
+            (execution.to_string(), "accepted".to_owned(), Some(detail))
+        }
+        Record::Released => (execution.to_string(), "released".to_owned(), None),
+        Record::Halted { halt: Halt::Operator } => {
+            (execution.to_string(), "halted".to_owned(), Some("by an operator".to_owned()))
+        }
+        Record::Halted { halt: Halt::Failure(step) } => {
+            (execution.to_string(), "halted".to_owned(), Some(format!("step {step} did not succeed")))
+        }
+        Record::Settled { verdict } => {
+            (execution.to_string(), "settled".to_owned(), verdict.reason().map(ToString::to_string))
+        }
+        Record::Ended { report } => (execution.to_string(), "ended".to_owned(), filing_detail(report)),
+        Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
+        Record::StepEnded { step, verdict } => (
+            step_id(*step),
+            outcome::of_verdict(verdict).as_str().to_owned(),
+            verdict.reason().map(ToString::to_string),
+        ),
+        Record::JobPreparing { step, job, attempt } => {
+            (format!("{}.{job}", step_id(*step)), "preparing".to_owned(), Some(format!("attempt {attempt}")))
+        }
+        Record::JobPrepared { step, job, container } => {
+            let short: String = container.chars().take(12).collect();
+            (format!("{}.{job}", step_id(*step)), "prepared".to_owned(), Some(format!("container {short}")))
+        }
+        Record::JobLaunching { step, job } => (format!("{}.{job}", step_id(*step)), "launching".to_owned(), None),
+        Record::JobStarted { step, job } => (format!("{}.{job}", step_id(*step)), "running".to_owned(), None),
+        Record::JobStopping { step, job, cause, signal } => {
+            let why = match cause {
+                StopCause::Timeout => "max_duration ran out",
+                StopCause::Operator => "an operator asked for it",
+            };
+            let detail = format!("SIG{}: {why}", format!("{signal:?}").to_uppercase());
+            (format!("{}.{job}", step_id(*step)), "stopping".to_owned(), Some(detail))
+        }
+        Record::JobEnded { step, job, verdict, exit } => {
+            let code = exit.as_ref().map(|exit| format!("exit code {}", exit.code));
+            let detail = verdict.reason().map(ToString::to_string).or(code);
+            (format!("{}.{job}", step_id(*step)), outcome::of_verdict(verdict).as_str().to_owned(), detail)
+        }
+        Record::JobCleared { step, job, logs } => {
+            let detail = format!("{} bytes of stdout, {} of stderr kept", logs.stdout_bytes, logs.stderr_bytes);
+            (format!("{}.{job}", step_id(*step)), "cleared".to_owned(), Some(detail))
+        }
+    };
+    EventLine { cursor, at: recorded.at.wall, id, event, detail }
+}
+
+fn filing_detail(report: &Filing) -> Option<String> {
+    match report {
+        Filing::Filed => None,
+        Filing::Failed(reason) => Some(format!("its report could not be put into the outbox: {reason}")),
+    }
+}
