@@ -267,6 +267,25 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Removes what a crash left: half-received candidates, files and half-made entries of executions that are not live.
+    /// What cannot be removed is said and left.
+    pub fn sweep(&self, live: impl Fn(ExecutionId) -> bool) {
+        let wanted = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.parse().is_ok_and(&live)
+        };
+        for folder in ["staging", "outgoing", "bundles"] {
+            let entries = fs::read_dir(self.state_dir.join(folder)).into_iter().flatten();
+            for path in entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| !wanted(path)) {
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                match removed {
+                    Ok(()) => tracing::info!(path = %path.display(), "removed what a crash left"),
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "failed to remove what a crash left"),
+                }
+            }
+        }
+    }
+
     /// Removes what an ended execution needs no more: the files of its bundle.
     ///
     /// # Errors

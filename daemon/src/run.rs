@@ -3,7 +3,6 @@
 //! Must not: wait for anything but its inbox and its next deadline.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -108,8 +107,9 @@ impl Loop {
             Err(error) => self.storage = Storage::Closed { why: chain(&error) },
             Ok(()) => {}
         }
-        if let Storage::Closed { why } = &self.storage {
-            tracing::error!(%why, "the ledger is not available; serving status only");
+        match &self.storage {
+            Storage::Closed { why } => tracing::error!(%why, "the ledger is not available; serving status only"),
+            Storage::Open { .. } => self.outbox.sweep(|id| self.board.live.contains_key(&id)),
         }
         self.publish();
         Ok(())
@@ -296,6 +296,7 @@ impl Loop {
                 ] {
                     keep_until_restart(key, new, old);
                 }
+                keep_until_restart("time_scale", &mut settings.time_scale, &old.time_scale);
                 self.config_trouble = None;
                 let settings = Arc::new(*settings);
                 self.settings.send_replace(settings.clone());
@@ -339,7 +340,7 @@ impl Loop {
     }
 }
 
-fn keep_until_restart(key: &str, new: &mut PathBuf, old: &PathBuf) {
+fn keep_until_restart<T: PartialEq + Clone>(key: &str, new: &mut T, old: &T) {
     if new != old {
         tracing::warn!(key, "a change of this key takes effect at the next start");
         new.clone_from(old);

@@ -16,6 +16,7 @@ use super::exit::{Exit, Failed};
 use super::table::{dash, print, print_json, print_line, time};
 use super::{Events, List, Logs, Wait};
 use crate::bundle::ExecutionId;
+use crate::server::DaemonStatus;
 use crate::verify::Objection;
 use crate::view::{EventLine, ExecutionStatus};
 use crate::wire::{self, encoded};
@@ -118,11 +119,20 @@ pub(super) fn status(client: &Client, id: Option<&str>, json: bool, out: &mut dy
 }
 
 fn daemon_status(client: &Client, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let value: serde_json::Value = client.get("/v1/status")?;
     if json {
-        return print_json(out, &value);
+        return print_json(out, &client.get::<serde_json::Value>("/v1/status")?);
     }
-    fields(&value, out)
+    let status: DaemonStatus = client.get("/v1/status")?;
+    print_line(out, &format!("perigeed   {}", status.version))?;
+    print_line(out, &format!("health     {}", status.health))?;
+    for trouble in &status.troubles {
+        print_line(out, &format!("           {}", trouble.message))?;
+    }
+    let live: Vec<String> = status.live.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    print_line(out, &format!("live       {}", if live.is_empty() { "none".to_owned() } else { live.join(", ") }))?;
+    print_line(out, &format!("ended      {}", status.ended))?;
+    print_line(out, &format!("events     {}", status.cursor))?;
+    print_line(out, &format!("time       {}, budgets run {} times as fast", time(Some(status.now)), status.time_scale))
 }
 
 fn fields(value: &serde_json::Value, out: &mut dyn Write) -> Result<(), Failed> {

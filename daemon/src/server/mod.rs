@@ -20,6 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+pub use queries::DaemonStatus;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 

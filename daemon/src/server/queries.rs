@@ -28,25 +28,25 @@ const NODE_LOOK: Duration = Duration::from_secs(3);
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct DaemonStatus {
+pub struct DaemonStatus {
     /// Version of perigeed.
-    pub(super) version: String,
+    pub version: String,
     /// Grows with every change.
-    pub(super) generation: u64,
+    pub generation: u64,
     /// Cursor of the newest event.
-    pub(super) cursor: u64,
+    pub cursor: u64,
     /// How much faster than real time budgets run.
-    pub(super) time_scale: u32,
+    pub time_scale: u32,
     /// The board's wall time.
-    pub(super) now: jiff::Timestamp,
+    pub now: jiff::Timestamp,
     /// `ok` or `degraded`.
-    pub(super) health: String,
+    pub health: String,
     /// What is wrong, with the way out.
-    pub(super) troubles: Vec<Trouble>,
+    pub troubles: Vec<Trouble>,
     /// Number of live executions in each state.
-    pub(super) live: BTreeMap<String, usize>,
+    pub live: BTreeMap<String, usize>,
     /// Number of ended executions that are known.
-    pub(super) ended: usize,
+    pub ended: usize,
 }
 
 pub(super) async fn status(State(desk): State<Desk>) -> Json<DaemonStatus> {
