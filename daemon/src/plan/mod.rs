@@ -234,9 +234,10 @@ impl Planner<'_> {
             }
             groups.push((with_previous || with_next).then_some(number));
             if let Some(path) = mine
-                && last_seen.insert(path, index).is_some_and(|at| at + 1 != index) {
-                    torn.push((index, path.to_owned()));
-                }
+                && last_seen.insert(path, index).is_some_and(|at| at + 1 != index)
+            {
+                torn.push((index, path.to_owned()));
+            }
         }
         for (index, path) in torn {
             self.object(index, "pod_run.manifest", format!("`{path}` is shared with a step that is not adjacent"));
