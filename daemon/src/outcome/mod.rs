@@ -233,3 +233,175 @@ fn worst<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Verdict {
     };
     verdicts.min_by_key(|verdict| rank(verdict)).cloned().unwrap_or(Verdict::Succeeded)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::sequence::state::{Filing, Logs, Remains, Run, Signal};
+    use crate::time::{BootTime, Timestamp};
+
+    const AT: Timestamp = Timestamp { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(0) };
+
+    #[test]
+    fn a_timeout_or_stop_wins_over_every_exit() {
+        for exit in [Exit { code: 0, oom: false }, Exit { code: 143, oom: false }, Exit { code: 137, oom: true }] {
+            assert_eq!(name(&of_exit(&exit, Some(StopCause::Timeout))), Some(Name::Timeout), "{exit:?}");
+            assert_eq!(name(&of_exit(&exit, Some(StopCause::Operator))), Some(Name::Stopped), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn only_exit_0_of_a_process_that_was_left_alone_is_success() {
+        assert_eq!(of_exit(&Exit { code: 0, oom: false }, None), Verdict::Succeeded);
+        assert_eq!(name(&of_exit(&Exit { code: 0, oom: true }, None)), Some(Name::Oom));
+        assert_eq!(name(&of_exit(&Exit { code: 137, oom: true }, None)), Some(Name::Oom));
+        for code in [1, 3, 137, 255, -1] {
+            assert_eq!(name(&of_exit(&Exit { code, oom: false }, None)), Some(Name::Exit), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_code_above_128_is_told_with_its_signal() {
+        let message = |code| of_exit(&Exit { code, oom: false }, None).reason().map(|reason| reason.message.clone());
+        assert_eq!(message(137).as_deref(), Some("exit code 137 (128 + signal 9)"));
+        for (code, text) in [(128, "exit code 128"), (193, "exit code 193"), (3, "exit code 3")] {
+            assert_eq!(message(code).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_container_that_somebody_removed_is_lost_and_says_what_it_was_told() {
+        let message = |told| of_loss(told).reason().map(|reason| reason.message.clone()).unwrap_or_default();
+        for told in [None, Some(StopCause::Timeout), Some(StopCause::Operator)] {
+            assert_eq!(name(&of_loss(told)), Some(Name::Lost));
+        }
+        assert!(message(Some(StopCause::Timeout)).contains("after max_duration ran out"));
+        assert!(!message(None).contains("after"));
+    }
+
+    #[test]
+    fn a_budget_that_ran_out_fails_what_never_started_and_leaves_the_rest_unknown() {
+        let container = || "c".to_owned();
+        let before = [JobState::Waiting, JobState::Preparing, JobState::Prepared { container: container() }];
+        for state in before {
+            let verdict = of_budget(&state, 360).expect("it has not ended");
+            assert!(matches!(&verdict, Verdict::Failed(reason) if reason.name == Name::Timeout), "{state:?}");
+        }
+        let (cause, signal) = (StopCause::Timeout, Signal::Kill);
+        let after = [
+            JobState::Launching { container: container(), stop: None },
+            JobState::Running { container: container(), started: AT },
+            JobState::Stopping { container: container(), started: AT, cause, signal, told: AT },
+        ];
+        for state in after {
+            let verdict = of_budget(&state, 360).expect("it has not ended");
+            assert!(
+                matches!(&verdict, Verdict::Unknown(reason) if reason.name == Name::EngineUnreachable),
+                "{state:?}"
+            );
+        }
+        assert_eq!(of_budget(&ended(Verdict::Succeeded).state, 360), None);
+    }
+
+    #[test]
+    fn a_step_is_the_worst_of_its_jobs_and_the_first_of_those() {
+        let of = |verdicts: &[Verdict]| of_jobs(&verdicts.iter().cloned().map(ended).collect::<Vec<_>>());
+        assert_eq!(of(&[Verdict::Succeeded, Verdict::Succeeded]), Verdict::Succeeded);
+        assert_eq!(of(&[Verdict::Succeeded, skipped()]), skipped());
+        assert_eq!(of(&[skipped(), unknown()]), unknown());
+        assert_eq!(of(&[unknown(), failed(Name::Oom), failed(Name::Exit)]), failed(Name::Oom));
+    }
+
+    #[test]
+    fn an_execution_succeeds_only_if_every_step_did_whatever_on_failure_says() {
+        assert_eq!(of_execution(&execution(&[Verdict::Succeeded, Verdict::Succeeded])), Verdict::Succeeded);
+        let went_on = of_execution(&execution(&[failed(Name::Exit), Verdict::Succeeded]));
+        assert_eq!(went_on, Verdict::Failed(Reason::new(Name::Exit, "step S0: why")));
+        let stopped = of_execution(&execution(&[failed(Name::Exit), skipped()]));
+        assert_eq!(name(&stopped), Some(Name::Exit), "the cause is told, not its consequence");
+        let not_known = of_execution(&execution(&[Verdict::Succeeded, unknown()]));
+        assert!(matches!(&not_known, Verdict::Unknown(reason) if reason.message == "step S1: why"), "{not_known:?}");
+        let not_run = of_execution(&execution(&[Verdict::Succeeded, skipped()]));
+        assert!(matches!(&not_run, Verdict::Failed(reason) if reason.name == Name::Dependency), "{not_run:?}");
+    }
+
+    #[test]
+    fn an_execution_that_an_operator_stopped_has_failed_though_its_steps_had_succeeded() {
+        let mut known = execution(&[Verdict::Succeeded]);
+        known.halt = Some(Halt::Operator);
+        assert_eq!(name(&of_execution(&known)), Some(Name::Stopped));
+        known.halt = Some(Halt::Failure("S0".parse().expect("legal")));
+        assert_eq!(of_execution(&known), Verdict::Succeeded);
+    }
+
+    #[test]
+    fn states_are_told_alike_of_executions_steps_and_jobs() {
+        let mut known = execution(&[Verdict::Succeeded, Verdict::Succeeded]);
+        known.phase = Phase::Held;
+        assert_eq!(execution_state(&known), State::Held);
+        known.phase = Phase::Settled { verdict: Verdict::Succeeded, at: AT };
+        assert_eq!(execution_state(&known), State::Running, "its report is not yet in the outbox");
+        known.phase = Phase::Ended { verdict: skipped(), at: AT, report: Filing::Filed };
+        assert_eq!(execution_state(&known), State::Skipped);
+        let preparing = Job { attempt: 1, state: JobState::Preparing };
+        let mut step = Step { state: StepState::Active { since: AT }, jobs: vec![preparing.clone(), preparing] };
+        assert_eq!(step_state(&step), State::Starting);
+        step.jobs[0].state = JobState::Running { container: "c".to_owned(), started: AT };
+        assert_eq!((step_state(&step), job_state(&step.jobs[0])), (State::Running, State::Running));
+        step.jobs.clear();
+        assert_eq!(step_state(&step), State::Running, "a transfer has no jobs to start");
+    }
+
+    #[test]
+    fn every_state_is_read_back_from_its_name_and_others_are_refused_with_the_list() {
+        assert!(State::ALL.into_iter().all(|state| state.as_str().parse() == Ok(state)));
+        let refused = "done".parse::<State>().expect_err("no state");
+        assert!(refused.starts_with("`done` is no state, expected one of: waiting, held"), "{refused}");
+    }
+
+    fn name(verdict: &Verdict) -> Option<Name> {
+        verdict.reason().map(|reason| reason.name)
+    }
+
+    fn failed(name: Name) -> Verdict {
+        Verdict::Failed(Reason::new(name, "why"))
+    }
+
+    fn skipped() -> Verdict {
+        Verdict::Skipped(Reason::new(Name::Dependency, "why"))
+    }
+
+    fn unknown() -> Verdict {
+        Verdict::Unknown(Reason::new(Name::EngineUnreachable, "why"))
+    }
+
+    fn ended(verdict: Verdict) -> Job {
+        let run = Some(Run { container: "c".to_owned(), started: AT, exit: None });
+        let remains = Remains::Cleared(Logs::default());
+        Job { attempt: 1, state: JobState::Ended { verdict, at: AT, run, remains } }
+    }
+
+    fn execution(verdicts: &[Verdict]) -> Execution {
+        let steps: Vec<_> = (0..verdicts.len())
+            .map(|index| {
+                serde_json::json!({"id": format!("S{index}"), "on_failure": "continue", "timeout_seconds": 360,
+                    "group": null, "after": [], "work": {"pod_run": {"jobs": []}}})
+            })
+            .collect();
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "execution": "0198c0de-0000-7000-8000-000000000001", "tenant": "t", "stop_grace_seconds": 10,
+            "operation": {"id": "o", "revision": null, "namespace": null, "system": null, "description": null,
+                "labels": {}},
+            "steps": steps,
+        }))
+        .expect("a plan");
+        let mut known = Execution::new(Arc::new(plan), false, AT);
+        for (step, verdict) in known.steps.iter_mut().zip(verdicts) {
+            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone() };
+        }
+        known
+    }
+}

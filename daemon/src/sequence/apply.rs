@@ -142,8 +142,8 @@ fn next_job_state(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illega
         (Record::JobStarted { .. }, JobState::Launching { container, .. }) => {
             JobState::Running { container: container.clone(), started: at }
         }
-        (Record::JobStopping { cause, .. }, JobState::Launching { container, .. }) => {
-            JobState::Launching { container: container.clone(), stop: Some(*cause) }
+        (Record::JobStopping { cause, signal, .. }, JobState::Launching { container, .. }) => {
+            JobState::Launching { container: container.clone(), stop: Some((*cause, *signal)) }
         }
         (Record::JobStopping { cause, signal, .. }, JobState::Running { container, started }) => JobState::Stopping {
             container: container.clone(),

@@ -142,14 +142,17 @@ impl Draft<'_> {
 
     fn stop(&mut self, execution: &Execution, target: Target, signal: Signal) -> Result<(), Refusal> {
         let id = execution.plan.execution;
-        let (steps, only_job) = match target {
-            Target::Execution => (0..execution.steps.len(), None),
-            Target::Step(step) => (step..step + 1, None),
-            Target::Job(step, job) => (step..step + 1, Some(job)),
+        let (first, last, only_job) = match target {
+            Target::Execution => (0, execution.steps.len().saturating_sub(1), None),
+            Target::Step(step) => (step, step, None),
+            Target::Job(step, job) => (step, step, Some(job)),
         };
-        let Some(parts) = execution.steps.get(steps.clone()) else {
-            return Err(Refusal::NotFound(format!("step {} of {id}", steps.start)));
+        let Some(parts) = execution.steps.get(first..=last) else {
+            return Err(Refusal::NotFound(format!("step {first} of {id}")));
         };
+        if let Some(job) = only_job.filter(|job| parts.iter().all(|part| part.jobs.len() <= *job)) {
+            return Err(Refusal::NotFound(format!("job {job} of step {first} of {id}")));
+        }
         if matches!(execution.phase, Phase::Settled { .. } | Phase::Ended { .. })
             || parts.iter().all(|s| s.state.verdict().is_some())
         {
@@ -162,7 +165,7 @@ impl Draft<'_> {
         if target == Target::Execution && execution.halt != Some(Halt::Operator) {
             self.record(id, Record::Halted { halt: Halt::Operator })?;
         }
-        for (step, part) in steps.zip(parts) {
+        for (step, part) in (first..).zip(parts) {
             let jobs = (0..part.jobs.len()).filter(|job| only_job.is_none_or(|only| only == *job));
             for job in jobs {
                 self.stop_job(id, (step, job), &part.jobs[job], signal)?;
@@ -185,7 +188,7 @@ impl Draft<'_> {
         let stopping = Record::JobStopping { step, job, cause: StopCause::Operator, signal };
         match &known.state {
             JobState::Preparing | JobState::Prepared { .. } => self.end_job(attempt, stopped(), None),
-            JobState::Launching { stop: None, .. } => self.record(id, stopping),
+            JobState::Launching { stop, .. } if stop.is_none_or(|(_, due)| due < signal) => self.record(id, stopping),
             JobState::Running { container, .. } => {
                 self.record(id, stopping)?;
                 self.effect(Effect::Signal(attempt, container.clone(), signal));
@@ -196,10 +199,9 @@ impl Draft<'_> {
                 self.effect(Effect::Signal(attempt, container.clone(), signal));
                 Ok(())
             }
-            JobState::Waiting
-            | JobState::Launching { stop: Some(_), .. }
-            | JobState::Stopping { .. }
-            | JobState::Ended { .. } => Ok(()),
+            JobState::Waiting | JobState::Launching { .. } | JobState::Stopping { .. } | JobState::Ended { .. } => {
+                Ok(())
+            }
         }
     }
 
@@ -226,9 +228,8 @@ impl Draft<'_> {
             (Report::Started, Some(JobState::Launching { container, stop })) => {
                 self.record(execution, Record::JobStarted { step, job })?;
                 self.effect(Effect::Watch(attempt, container.clone()));
-                if let Some(cause) = stop {
-                    let signal = Signal::Term;
-                    self.record(execution, Record::JobStopping { step, job, cause: *cause, signal })?;
+                if let Some((cause, signal)) = *stop {
+                    self.record(execution, Record::JobStopping { step, job, cause, signal })?;
                     self.effect(Effect::Signal(attempt, container.clone(), signal));
                 }
             }
@@ -395,7 +396,11 @@ impl Draft<'_> {
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
             return self.launch_or_undo(&execution, group);
         }
-        Ok(())
+        // A member ended before its start: all or nothing, so those that still wait never start.
+        group.filter(|step| execution.steps[*step].state == StepState::Waiting).try_for_each(|step| {
+            let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+        })
     }
 
     fn end_step(&mut self, id: ExecutionId, step: usize) -> Result<(), Illegal> {
@@ -575,7 +580,7 @@ fn stopped() -> Verdict {
 fn stop_cause(state: Option<&JobState>) -> Option<StopCause> {
     match state? {
         JobState::Stopping { cause, .. } => Some(*cause),
-        JobState::Launching { stop, .. } => *stop,
+        JobState::Launching { stop, .. } => stop.map(|(cause, _)| cause),
         JobState::Waiting
         | JobState::Preparing
         | JobState::Prepared { .. }

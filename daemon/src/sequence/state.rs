@@ -153,8 +153,8 @@ pub enum JobState {
     Launching {
         /// Podman's id of its container.
         container: String,
-        /// Set when it must be stopped as soon as it has started.
-        stop: Option<StopCause>,
+        /// Set when it must be stopped as soon as it has started: why, and what it is then told.
+        stop: Option<(StopCause, Signal)>,
     },
     /// Its process lives.
     Running {

@@ -1,0 +1,257 @@
+//! Random plans, and what each of their containers will do when it comes to life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perigee::bundle::ExecutionId;
+use perigee::bundle::document::{OnFailure, OperationInfo};
+use perigee::bundle::manifest::{Port, Protocol};
+use perigee::plan::{Dependency, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Transfer, Work};
+use perigee::time::{BootTime, Timestamp};
+use proptest::prelude::*;
+
+/// One execution: its units in order, and the grace it is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    units: Vec<UnitShape>,
+    grace_seconds: u32,
+}
+
+/// Steps that start together, or one transfer.
+#[derive(Debug, Clone)]
+struct UnitShape {
+    kind: UnitKind,
+    on_failure: OnFailure,
+    /// Which earlier units it waits for; none means the one before.
+    after: u8,
+    needs: Needs,
+}
+
+#[derive(Debug, Clone)]
+enum UnitKind {
+    /// Steps of one merge group when there are several; each with its pods.
+    Pods(Vec<Vec<PodShape>>),
+    Uplink(TransferFate, u32),
+    Downlink(TransferFate, u32),
+}
+
+#[derive(Debug, Clone)]
+struct PodShape {
+    port: Option<u8>,
+    max_seconds: u32,
+    slack_seconds: u32,
+    fate: Fate,
+}
+
+/// What a container will do.
+#[derive(Debug, Clone)]
+pub(crate) struct Fate {
+    pub(crate) prepare: Answer,
+    pub(crate) start: Start,
+    pub(crate) code: i64,
+    pub(crate) oom: bool,
+    pub(crate) runs_ms: u64,
+    /// Its exit code when it heeds SIGTERM.
+    pub(crate) on_term: Option<i64>,
+    /// How the end of its process is told.
+    pub(crate) end: End,
+}
+
+/// What comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Good,
+    Bad,
+    Silence,
+}
+
+/// What becomes of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Lives,
+    Refused,
+    Lost,
+    LivesInSilence,
+    Silence,
+}
+
+/// What is said of the end of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Exited,
+    Lost,
+    Silence,
+}
+
+/// What becomes of a transfer.
+pub(crate) type TransferFate = Answer;
+
+/// What will happen to each job and transfer of a plan.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fates {
+    pub(crate) jobs: BTreeMap<(ExecutionId, usize, usize), Fate>,
+    pub(crate) transfers: BTreeMap<(ExecutionId, usize), TransferFate>,
+}
+
+/// An instant; wall time with odd nanoseconds, so that what is written must come back whole.
+pub(crate) fn at(boot_ms: u64) -> Timestamp {
+    let wall = jiff::Timestamp::from_nanosecond(1_800_000_000_000_000_000 + i128::from(boot_ms) * 1_000_000 + 7);
+    Timestamp { wall: wall.expect("in range"), boot: BootTime::from_millis(boot_ms) }
+}
+
+/// The n-th execution of a run.
+pub(crate) fn execution(number: u8) -> ExecutionId {
+    ExecutionId::new(uuid::Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0000 + u128::from(number)))
+}
+
+/// A plan without steps.
+pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
+    let operation = OperationInfo {
+        id: "model".parse().expect("legal"),
+        revision: None,
+        namespace: None,
+        system: None,
+        description: None,
+        labels: BTreeMap::new(),
+    };
+    Plan { execution: id, tenant: "t".parse().expect("legal"), operation, stop_grace_seconds, steps: Vec::new() }
+}
+
+/// One job; its hostname is `t-p<name>`.
+pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> PlannedJob {
+    let port = port.map(|n| Port { container_port: 80, host_port: 8000 + u16::from(n), protocol: Protocol::Tcp });
+    PlannedJob {
+        pod_name: format!("p{name}").parse().expect("legal"),
+        hostname: format!("t-p{name}").parse().expect("legal"),
+        node: "mpu".parse().expect("legal"),
+        max_duration_seconds,
+        pod: PodSpec {
+            image: "python:3.10".to_owned(),
+            command: None,
+            args: None,
+            env: Vec::new(),
+            ports: port.into_iter().collect(),
+            claim: "t.payload".to_owned(),
+        },
+    }
+}
+
+/// One step, `s<index>`.
+pub(crate) fn step(index: usize, on_failure: OnFailure, timeout_seconds: u32, work: Work) -> PlannedStep {
+    let id = format!("s{index}").parse().expect("legal");
+    PlannedStep { id, on_failure, timeout_seconds, group: None, after: Vec::new(), work }
+}
+
+/// A transfer's parameters.
+pub(crate) fn transfer() -> Transfer {
+    Transfer {
+        node: "mpu".parse().expect("legal"),
+        volume: "payload".parse().expect("legal"),
+        claim: "t.payload".to_owned(),
+        sources: vec!["a".to_owned()],
+        destination: String::new(),
+    }
+}
+
+impl Shape {
+    /// Draws a shape.
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
+        (prop::collection::vec(unit(), 1..5), 1_u32..40)
+            .prop_map(|(units, grace_seconds)| Self { units, grace_seconds })
+    }
+
+    /// The plan, and what will happen to it.
+    pub(crate) fn plan(&self, id: ExecutionId, fates: &mut Fates) -> Arc<Plan> {
+        let mut plan = empty_plan(id, self.grace_seconds);
+        let mut units: Vec<Vec<usize>> = Vec::new();
+        for (number, unit) in self.units.iter().enumerate() {
+            let after = unit.after(&units);
+            let first = plan.steps.len();
+            plan.steps.extend(unit.steps(first, id, fates));
+            let group = (plan.steps.len() - first > 1).then(|| u32::try_from(number).expect("few"));
+            for step in &mut plan.steps[first..] {
+                step.after.clone_from(&after);
+                step.group = group;
+            }
+            units.push((first..plan.steps.len()).collect());
+        }
+        Arc::new(plan)
+    }
+}
+
+impl UnitShape {
+    fn after(&self, units: &[Vec<usize>]) -> Vec<Dependency> {
+        let chosen: Vec<&Vec<usize>> =
+            units.iter().enumerate().filter(|(i, _)| self.after & (1 << i) != 0).map(|(_, unit)| unit).collect();
+        let chosen = if chosen.is_empty() { units.last().into_iter().collect() } else { chosen };
+        chosen.into_iter().flatten().map(|step| Dependency { step: *step, needs: self.needs }).collect()
+    }
+
+    fn steps(&self, first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
+        let (fate, seconds, work) = match &self.kind {
+            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Uplink(transfer())),
+            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Downlink(transfer())),
+            UnitKind::Pods(steps) => return self.pods(steps, first, id, fates),
+        };
+        fates.transfers.insert((id, first), *fate);
+        vec![step(first, self.on_failure, *seconds, work)]
+    }
+
+    fn pods(&self, steps: &[Vec<PodShape>], first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
+        let mut name = 0;
+        let mut planned = Vec::new();
+        for (index, pods) in (first..).zip(steps) {
+            let mut jobs = Vec::new();
+            for (number, pod) in pods.iter().enumerate() {
+                fates.jobs.insert((id, index, number), pod.fate.clone());
+                jobs.push(job(name, pod.port, pod.max_seconds));
+                name += 1;
+            }
+            let timeout = pods.iter().map(|pod| pod.max_seconds + pod.slack_seconds).max().unwrap_or(1);
+            planned.push(step(index, self.on_failure, timeout, Work::PodRun { jobs }));
+        }
+        planned
+    }
+}
+
+fn unit() -> impl Strategy<Value = UnitShape> {
+    let kind = prop_oneof![
+        4 => prop::collection::vec(prop::collection::vec(pod(), 1..2), 1..4).prop_map(UnitKind::Pods),
+        1 => prop::collection::vec(prop::collection::vec(pod(), 1..4), 1..2).prop_map(UnitKind::Pods),
+        1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Uplink(fate, seconds)),
+        1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Downlink(fate, seconds)),
+    ];
+    let on_failure = prop_oneof![2 => Just(OnFailure::Continue), 1 => Just(OnFailure::Stop)];
+    let needs = prop_oneof![2 => Just(Needs::Ended), 1 => Just(Needs::Success)];
+    (kind, on_failure, any::<u8>(), needs).prop_map(|(kind, on_failure, after, needs)| UnitShape {
+        kind,
+        on_failure,
+        after,
+        needs,
+    })
+}
+
+fn pod() -> impl Strategy<Value = PodShape> {
+    (prop::option::weighted(0.3, 0_u8..2), 1_u32..120, 0_u32..300, fate())
+        .prop_map(|(port, max_seconds, slack_seconds, fate)| PodShape { port, max_seconds, slack_seconds, fate })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![8 => Just(Answer::Good), 1 => Just(Answer::Bad), 1 => Just(Answer::Silence)]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let start = prop_oneof![
+        12 => Just(Start::Lives),
+        1 => Just(Start::Refused),
+        1 => Just(Start::Lost),
+        1 => Just(Start::LivesInSilence),
+        1 => Just(Start::Silence),
+    ];
+    let code = prop_oneof![4 => Just(0), 1 => Just(3), 1 => Just(137)];
+    let end = prop_oneof![8 => Just(End::Exited), 1 => Just(End::Lost), 1 => Just(End::Silence)];
+    let on_term = prop_oneof![Just(None), Just(Some(0)), Just(Some(143))];
+    (answer(), start, code, prop::bool::weighted(0.1), 0_u64..200_000, on_term, end).prop_map(
+        |(prepare, start, code, oom, runs_ms, on_term, end)| Fate { prepare, start, code, oom, runs_ms, on_term, end },
+    )
+}

@@ -1,0 +1,262 @@
+//! Every pair of a state and what may meet it, with its outcome.
+
+use std::sync::Arc;
+
+use perigee::bundle::document::OnFailure;
+use perigee::outcome;
+use perigee::plan::Work;
+use perigee::reason::{Name, Reason};
+use perigee::sequence::apply::advance;
+use perigee::sequence::event::Refusal;
+use perigee::sequence::state::{
+    Exit, Filing, Halt, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
+};
+use perigee::sequence::{AttemptId, Board, Effect, Event, Execution, Record, Recorded, apply, decide};
+
+use super::invariants::reports;
+use super::plans::{at, empty_plan, execution, job, step};
+
+const REPORTS: &str = "
+                    Prepared   NotPrepared          Started   NotStarted           Exited             Lost                 Cleared
+waiting             stale      stale                stale     stale                stale              stale                stale
+preparing           prepared   failed(start_error)  stale     stale                stale              stale                stale
+prepared            stale      stale                stale     stale                stale              stale                stale
+launching           stale      stale                running   failed(start_error)  stale              failed(lost)         stale
+launching,stop      stale      stale                stopping  failed(start_error)  stale              failed(lost)         stale
+running             stale      stale                stale     stale                succeeded          failed(lost)         stale
+stopping,timeout    stale      stale                stale     stale                failed(timeout)    failed(lost)         stale
+stopping,operator   stale      stale                stale     stale                failed(stopped)    failed(lost)         stale
+ended,nothing       clear      stale                clear     stale                stale              stale                stale
+ended,owed          clear      stale                clear     stale                stale              stale                cleared
+ended,cleared       clear      stale                clear     stale                stale              stale                stale
+";
+
+const JOB_RECORDS: &str = "
+                    JobPreparing  JobPrepared  JobLaunching  JobStarted  JobStopping     JobEnded   JobCleared
+waiting             preparing     -            -             -           -               ended      -
+preparing           preparing     prepared     -             -           -               ended      -
+prepared            preparing     -            launching     -           -               ended      -
+launching           -             -            -             running     launching,stop  ended      -
+launching,stop      -             -            -             running     launching,stop  ended      -
+running             -             -            -             -           stopping        ended      -
+stopping,timeout    -             -            -             -           stopping        ended      -
+stopping,operator   -             -            -             -           stopping        ended      -
+ended,nothing       -             -            -             -           -               -          -
+ended,owed          -             -            -             -           -               -          cleared
+ended,cleared       -             -            -             -           -               -          -
+";
+
+const STEP_RECORDS: &str = "
+          StepStarted  StepEnded
+waiting   active       ended
+active    -            ended
+ended     -            -
+";
+
+const EXECUTION_RECORDS: &str = "
+          Accepted  Released  Halted   Settled  Ended
+held      -         open      held     settled  -
+open      -         -         open     settled  -
+settled   -         -         settled  -        ended
+ended     -         -         ended    -        -
+";
+
+#[test]
+fn every_report_in_every_job_state_has_its_outcome() {
+    let names = ["Prepared", "NotPrepared", "Started", "NotStarted", "Exited", "Lost", "Cleared"];
+    let rows = job_states().into_iter().map(|(name, state)| {
+        let board = board_with(state.clone());
+        (name, reports().into_iter().map(|report| outcome_of(&board, &state, report)).collect())
+    });
+    assert_table(REPORTS, &names, rows.collect());
+}
+
+#[test]
+fn every_record_in_every_job_state_is_applied_or_illegal() {
+    let exit = Some(Exit { code: 0, oom: false });
+    let (step, job) = (0, 0);
+    let records = [
+        ("JobPreparing", Record::JobPreparing { step, job, attempt: 1 }),
+        ("JobPrepared", Record::JobPrepared { step, job, container: "c".to_owned() }),
+        ("JobLaunching", Record::JobLaunching { step, job }),
+        ("JobStarted", Record::JobStarted { step, job }),
+        ("JobStopping", Record::JobStopping { step, job, cause: StopCause::Timeout, signal: Signal::Kill }),
+        ("JobEnded", Record::JobEnded { step, job, verdict: Verdict::Succeeded, exit }),
+        ("JobCleared", Record::JobCleared { step, job, logs: Logs::default() }),
+    ];
+    let rows = job_states().into_iter().map(|(name, state)| {
+        let outcomes = records.iter().map(|(_, record)| {
+            let mut board = board_with(state.clone());
+            match applied(&mut board, record) {
+                Ok(()) => short(&board.live[&execution(1)].steps[0].jobs[0].state).to_owned(),
+                Err(()) => "-".to_owned(),
+            }
+        });
+        (name, outcomes.collect())
+    });
+    assert_table(JOB_RECORDS, &records.each_ref().map(|(name, _)| *name), rows.collect());
+}
+
+#[test]
+fn every_step_record_in_every_step_state_is_applied_or_illegal() {
+    let records = [
+        ("StepStarted", Record::StepStarted { step: 0 }),
+        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
+    ];
+    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
+    let states = [("waiting", StepState::Waiting), ("active", StepState::Active { since: at(1) }), ("ended", ended)];
+    let rows = states.into_iter().map(|(name, state)| {
+        let outcomes = records.iter().map(|(_, record)| {
+            let mut board = board_with(JobState::Waiting);
+            board.live.get_mut(&execution(1)).expect("live").steps[0].state = state.clone();
+            applied(&mut board, record).map_or("-", |()| match &board.live[&execution(1)].steps[0].state {
+                StepState::Waiting => "waiting",
+                StepState::Active { .. } => "active",
+                StepState::Ended { .. } => "ended",
+            })
+        });
+        (name, outcomes.map(str::to_owned).collect())
+    });
+    assert_table(STEP_RECORDS, &["StepStarted", "StepEnded"], rows.collect());
+}
+
+#[test]
+fn every_execution_record_in_every_phase_is_applied_or_illegal() {
+    let records = [
+        ("Accepted", Record::Accepted { plan: Arc::new(empty_plan(execution(1), 1)), held: false }),
+        ("Released", Record::Released),
+        ("Halted", Record::Halted { halt: Halt::Operator }),
+        ("Settled", Record::Settled { verdict: Verdict::Succeeded }),
+        ("Ended", Record::Ended { report: Filing::Filed }),
+    ];
+    let verdict = Verdict::Succeeded;
+    let phases = [
+        ("held", Phase::Held),
+        ("open", Phase::Open),
+        ("settled", Phase::Settled { verdict: verdict.clone(), at: at(2) }),
+        ("ended", Phase::Ended { verdict, at: at(2), report: Filing::Filed }),
+    ];
+    let rows = phases.into_iter().map(|(name, phase)| {
+        let outcomes = records.iter().map(|(_, record)| {
+            let mut known = board_with(JobState::Waiting).live.remove(&execution(1)).expect("live");
+            known.phase = phase.clone();
+            match advance(&mut known, &recorded(record)) {
+                Ok(()) => phase_name(&known.phase).to_owned(),
+                Err(_) => "-".to_owned(),
+            }
+        });
+        (name, outcomes.collect())
+    });
+    assert_table(EXECUTION_RECORDS, &records.each_ref().map(|(name, _)| *name), rows.collect());
+}
+
+#[test]
+fn a_record_of_an_unknown_execution_step_or_job_is_illegal() {
+    let mut board = board_with(JobState::Waiting);
+    let beyond = [
+        Record::StepStarted { step: 1 },
+        Record::JobLaunching { step: 1, job: 0 },
+        Record::JobLaunching { step: 0, job: 2 },
+    ];
+    assert!(beyond.iter().all(|record| applied(&mut board, record).is_err()));
+    let foreign = Recorded { execution: execution(2), at: at(9), record: Record::Released };
+    assert!(apply(&mut board, &foreign).is_err());
+    assert_eq!(board, board_with(JobState::Waiting), "an illegal record changes nothing");
+}
+
+/// One execution with one active step of two jobs: the first in the given state, the second being prepared.
+fn board_with(state: JobState) -> Board {
+    let mut plan = empty_plan(execution(1), 10);
+    let jobs = vec![job(0, None, 60), job(1, None, 60)];
+    plan.steps.push(step(0, OnFailure::Stop, 360, Work::PodRun { jobs }));
+    let mut known = Execution::new(Arc::new(plan), false, at(0));
+    known.steps[0].state = StepState::Active { since: at(1) };
+    known.steps[0].jobs = vec![Job { attempt: 1, state }, Job { attempt: 1, state: JobState::Preparing }];
+    Board { live: [(execution(1), known)].into(), ..Board::default() }
+}
+
+fn job_states() -> Vec<(&'static str, JobState)> {
+    let container = || "c".to_owned();
+    let stopping =
+        |cause| JobState::Stopping { container: container(), started: at(2), cause, signal: Signal::Term, told: at(3) };
+    let run = Some(Run { container: container(), started: at(2), exit: None });
+    let stop = Some((StopCause::Operator, Signal::Term));
+    let verdict = Verdict::Failed(Reason::new(Name::Exit, "exit code 1"));
+    let ended = |run, remains| JobState::Ended { verdict: verdict.clone(), at: at(4), run, remains };
+    vec![
+        ("waiting", JobState::Waiting),
+        ("preparing", JobState::Preparing),
+        ("prepared", JobState::Prepared { container: container() }),
+        ("launching", JobState::Launching { container: container(), stop: None }),
+        ("launching,stop", JobState::Launching { container: container(), stop }),
+        ("running", JobState::Running { container: container(), started: at(2) }),
+        ("stopping,timeout", stopping(StopCause::Timeout)),
+        ("stopping,operator", stopping(StopCause::Operator)),
+        ("ended,nothing", ended(None, Remains::Nothing)),
+        ("ended,owed", ended(run.clone(), Remains::Owed)),
+        ("ended,cleared", ended(run, Remains::Cleared(Logs::default()))),
+    ]
+}
+
+fn recorded(record: &Record) -> Recorded {
+    Recorded { execution: execution(1), at: at(9), record: record.clone() }
+}
+
+fn applied(board: &mut Board, record: &Record) -> Result<(), ()> {
+    apply(board, &recorded(record)).map(|_| ()).map_err(|_| ())
+}
+
+fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event::Report) -> String {
+    let attempt = AttemptId { execution: execution(1), step: 0, job: 0, attempt: 1 };
+    let decision = match decide(board, Event::Reported(attempt, report), at(9)) {
+        Err(Refusal::Stale { attempt: stale, .. }) if stale == attempt => return "stale".to_owned(),
+        other => other.expect("a report is taken or stale"),
+    };
+    let mut after = board.clone();
+    decision.records.iter().for_each(|record| assert_eq!(apply(&mut after, record), Ok(None)));
+    let state = &after.live[&execution(1)].steps[0].jobs[0].state;
+    if state == before {
+        assert!(decision.effects.contains(&Effect::Clear(attempt)), "{state:?} was left without an effect");
+        return "clear".to_owned();
+    }
+    if let JobState::Ended { verdict, remains: Remains::Owed, .. } = state {
+        let reason = verdict.reason().map(|reason| format!("({})", reason.name)).unwrap_or_default();
+        return format!("{}{reason}", outcome::of_verdict(verdict).as_str());
+    }
+    short(state).to_owned()
+}
+
+fn short(state: &JobState) -> &'static str {
+    match state {
+        JobState::Waiting => "waiting",
+        JobState::Preparing => "preparing",
+        JobState::Prepared { .. } => "prepared",
+        JobState::Launching { stop: None, .. } => "launching",
+        JobState::Launching { stop: Some(_), .. } => "launching,stop",
+        JobState::Running { .. } => "running",
+        JobState::Stopping { .. } => "stopping",
+        JobState::Ended { remains: Remains::Cleared(_), .. } => "cleared",
+        JobState::Ended { .. } => "ended",
+    }
+}
+
+fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Held => "held",
+        Phase::Open => "open",
+        Phase::Settled { .. } => "settled",
+        Phase::Ended { .. } => "ended",
+    }
+}
+
+/// Compares word by word, so that the tables above may be laid out for reading.
+fn assert_table(expected: &str, columns: &[&str], rows: Vec<(&str, Vec<String>)>) {
+    let mut found: Vec<Vec<String>> = vec![columns.iter().map(|name| (*name).to_owned()).collect()];
+    found.extend(rows.into_iter().map(|(name, cells)| [vec![name.to_owned()], cells].concat()));
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let wanted: Vec<Vec<String>> = expected.trim().lines().map(words).collect();
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found, wanted);
+    }
+    assert_eq!(found.len(), wanted.len());
+}

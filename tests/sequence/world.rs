@@ -1,0 +1,220 @@
+//! A naive board: containers that do what effects ask of them and live out their fates.
+
+use std::collections::BTreeMap;
+
+use perigee::bundle::Hostname;
+use perigee::reason::{Name, Reason};
+use perigee::sequence::event::Report;
+use perigee::sequence::state::{Exit, Filing, Logs, Signal};
+use perigee::sequence::{AttemptId, Board, Effect, Event};
+
+use super::plans::{Answer, End, Fate, Fates, Start};
+
+/// Every container that was ever made, and what the driver has yet to say.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) fates: Fates,
+    pub(crate) containers: BTreeMap<AttemptId, Container>,
+    /// What the driver knows and has not said yet.
+    pub(crate) answers: Vec<Event>,
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) hostname: Hostname,
+    pub(crate) condition: Condition,
+    /// How often a process was started in it.
+    pub(crate) starts: u32,
+    /// How its process ended, also after its removal.
+    pub(crate) last_exit: Option<Exit>,
+    fate: Fate,
+    watched: bool,
+}
+
+/// Where a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Initialised,
+    /// Its process lives, until it ends by itself.
+    Running(u64),
+    Exited(Exit),
+    /// A boot ended it; how it would have ended nobody knows.
+    PowerCut,
+    /// Removed by somebody else.
+    Stolen,
+    Removed,
+}
+
+impl World {
+    /// Carries out one effect.
+    pub(crate) fn perform(&mut self, effect: &Effect, board: &Board, now: u64) {
+        match effect {
+            Effect::Prepare(attempt) => self.prepare(*attempt, board),
+            Effect::Launch(group) => group.iter().for_each(|(attempt, name)| self.launch(*attempt, name, now)),
+            Effect::Watch(attempt, _) => {
+                self.containers.get_mut(attempt).expect("only what was launched is watched").watched = true;
+                self.notice(*attempt);
+            }
+            Effect::Signal(attempt, _, signal) => self.signal(*attempt, *signal),
+            Effect::Clear(attempt) => {
+                if let Some(container) = self.containers.get_mut(attempt) {
+                    container.condition = Condition::Removed;
+                }
+                self.say(*attempt, Report::Cleared(Logs::default()));
+            }
+            Effect::Place { execution, step } | Effect::Collect { execution, step } => {
+                let result = match self.fates.transfers[&(*execution, *step)] {
+                    Answer::Good => Ok(()),
+                    Answer::Bad => Err(Reason::new(Name::TransferError, "no such file")),
+                    Answer::Silence => return,
+                };
+                self.answers.push(Event::Transferred { execution: *execution, step: *step, result });
+            }
+            Effect::Report(execution) => {
+                self.answers.push(Event::Filed { execution: *execution, filing: Filing::Filed });
+            }
+        }
+    }
+
+    fn say(&mut self, attempt: AttemptId, report: Report) {
+        self.answers.push(Event::Reported(attempt, report));
+    }
+
+    fn prepare(&mut self, attempt: AttemptId, board: &Board) {
+        let Some(execution) = board.live.get(&attempt.execution) else { return };
+        let fate = self.fates.jobs[&(attempt.execution, attempt.step, attempt.job)].clone();
+        let hostname = execution.plan.steps[attempt.step].jobs()[attempt.job].hostname.clone();
+        let answer = fate.prepare;
+        let old = self.containers.get(&attempt);
+        assert!(old.is_none_or(|old| old.starts == 0), "{attempt:?} is prepared again after it has run");
+        if answer != Answer::Bad {
+            let condition = Condition::Initialised;
+            let made = Container { hostname, condition, starts: 0, last_exit: None, fate, watched: false };
+            self.containers.insert(attempt, made);
+        }
+        match answer {
+            Answer::Good => self.say(attempt, Report::Prepared { container: container_id(&attempt) }),
+            Answer::Bad => {
+                self.containers.remove(&attempt);
+                self.say(attempt, Report::NotPrepared(Reason::new(Name::ImageMissing, "no such image")));
+            }
+            Answer::Silence => {}
+        }
+    }
+
+    /// A container that has run is never started again: the driver says what it knows of it.
+    fn launch(&mut self, attempt: AttemptId, name: &str, now: u64) {
+        assert_eq!(name, container_id(&attempt), "the container that was prepared is the one to launch");
+        let container = self.containers.get_mut(&attempt).expect("only what was prepared is launched");
+        if container.condition != Condition::Initialised {
+            let heard = container.fate.start == Start::Lives && container.starts > 0;
+            return if heard {
+                self.say(attempt, Report::Started)
+            };
+        }
+        if matches!(container.fate.start, Start::Lives | Start::LivesInSilence) {
+            container.starts += 1;
+            container.condition = Condition::Running(now + container.fate.runs_ms);
+        }
+        match container.fate.start {
+            Start::Lives => self.say(attempt, Report::Started),
+            Start::Refused => self.say(attempt, Report::NotStarted(Reason::new(Name::PortInUse, "taken"))),
+            Start::Lost => {
+                container.condition = Condition::Stolen;
+                self.say(attempt, Report::Lost);
+            }
+            Start::LivesInSilence | Start::Silence => {}
+        }
+    }
+
+    fn signal(&mut self, attempt: AttemptId, signal: Signal) {
+        let container = self.containers.get_mut(&attempt).expect("only what was launched is told to end");
+        if !matches!(container.condition, Condition::Running(_)) {
+            return;
+        }
+        let code = match signal {
+            Signal::Term => container.fate.on_term,
+            Signal::Kill => Some(137),
+        };
+        if let Some(code) = code {
+            container.exit(Exit { code, oom: false });
+            self.notice(attempt);
+        }
+    }
+
+    /// Processes whose time has come end.
+    pub(crate) fn pass(&mut self, now: u64) {
+        let over = |container: &Container| matches!(container.condition, Condition::Running(until) if until <= now);
+        let ended: Vec<AttemptId> = self.containers.iter().filter(|(_, c)| over(c)).map(|(id, _)| *id).collect();
+        for attempt in ended {
+            let container = self.containers.get_mut(&attempt).expect("listed above");
+            match container.fate.end {
+                End::Lost => container.condition = Condition::Stolen,
+                End::Exited | End::Silence => {
+                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom });
+                }
+            }
+            self.notice(attempt);
+        }
+    }
+
+    fn notice(&mut self, attempt: AttemptId) {
+        let container = &self.containers[&attempt];
+        if !container.watched || container.fate.end == End::Silence {
+            return;
+        }
+        match &container.condition {
+            Condition::Exited(exit) => self.say(attempt, Report::Exited(exit.clone())),
+            Condition::Stolen | Condition::Removed => self.say(attempt, Report::Lost),
+            Condition::Initialised | Condition::Running(_) | Condition::PowerCut => {}
+        }
+    }
+
+    /// When the next process ends by itself.
+    pub(crate) fn next_end(&self) -> Option<u64> {
+        let until = |container: &Container| match container.condition {
+            Condition::Running(until) => Some(until),
+            Condition::Initialised
+            | Condition::Exited(_)
+            | Condition::PowerCut
+            | Condition::Stolen
+            | Condition::Removed => None,
+        };
+        self.containers.values().filter_map(until).min()
+    }
+
+    /// The daemon dies: nobody watches, and what was known and not said is forgotten.
+    pub(crate) fn daemon_died(&mut self) {
+        self.answers.clear();
+        self.containers.values_mut().for_each(|container| container.watched = false);
+    }
+
+    /// The board boots: no process survives, and nothing is initialised any more.
+    pub(crate) fn board_booted(&mut self) {
+        self.daemon_died();
+        self.containers.retain(|_, container| container.condition != Condition::Initialised);
+        for container in self.containers.values_mut() {
+            if matches!(container.condition, Condition::Running(_)) {
+                container.condition = Condition::PowerCut;
+            }
+        }
+    }
+}
+
+impl Container {
+    fn exit(&mut self, exit: Exit) {
+        self.last_exit = Some(exit.clone());
+        self.condition = Condition::Exited(exit);
+    }
+
+    /// Whether it stands in nobody's way any more.
+    pub(crate) fn gone(&self) -> bool {
+        matches!(self.condition, Condition::Removed | Condition::Stolen)
+    }
+}
+
+/// The id Podman would give.
+fn container_id(attempt: &AttemptId) -> String {
+    format!("{}.{}.{}.{}", attempt.execution.short(), attempt.step, attempt.job, attempt.attempt)
+}
