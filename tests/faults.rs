@@ -1,5 +1,7 @@
 //! What happens when something goes wrong: one clear error, nothing left behind, a daemon that answers all the while.
 
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
 mod support;
 
 #[path = "faults/crash.rs"]
@@ -72,7 +74,8 @@ fn nothing_left(board: &Board, id: &str) {
     assert_eq!(board.containers(id), Vec::<String>::new(), "containers are left");
     let state = board.path("state");
     for folder in ["staging", "outgoing", "bundles"] {
-        let left: Vec<_> = std::fs::read_dir(state.join(folder)).map(|names| names.flatten().collect()).unwrap_or_default();
+        let left: Vec<_> =
+            std::fs::read_dir(state.join(folder)).map(|names| names.flatten().collect()).unwrap_or_default();
         assert!(left.is_empty(), "{folder}: {left:?}");
     }
     let parts = walk(&board.outbox(id));
@@ -92,7 +95,8 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
 /// The entry of an execution is in the outbox, and every file of it is as its report says.
 fn outbox_is_complete(board: &Board, id: &str) {
     let entry = board.outbox(id);
-    let report: Value = serde_json::from_slice(&std::fs::read(entry.join("report.json")).expect("a report")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(entry.join("report.json")).expect("a report")).expect("JSON");
     let files = at(&report, "/files").as_array().expect("a list");
     for file in files {
         let path = entry.join(file["path"].as_str().expect("a path"));

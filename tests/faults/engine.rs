@@ -84,7 +84,8 @@ fn transfers_wait_for_podman_too_and_end_at_their_budget() {
     let mut board = Board::cold("time_scale: 100");
     without_podman(&mut board);
     board.start();
-    let id = board.submit("- {id: DOWN, type: dphi.space.cg2.downlink, volume: payload, source: [/x], destination: /d}\n");
+    let id =
+        board.submit("- {id: DOWN, type: dphi.space.cg2.downlink, volume: payload, source: [/x], destination: /d}\n");
     let status = board.ended(&id);
     assert_eq!(at(&status, "/state"), "failed");
     assert_eq!(reason(&status, "/steps/0"), "timeout");
@@ -102,7 +103,12 @@ fn nothing_left_of_files(board: &Board, id: &str) {
 #[test]
 fn frozen_podman_blocks_neither_status_nor_intake_and_the_outcome_is_truthful() {
     let board = Board::new();
-    let id = board.submit(&pod("RUN", "p", "echo x >> /data/starts; until [ -e /data/go ]; do sleep 0.1; done; exit 3", &[]));
+    let id = board.submit(&pod(
+        "RUN",
+        "p",
+        "echo x >> /data/starts; until [ -e /data/go ]; do sleep 0.1; done; exit 3",
+        &[],
+    ));
     board.reaches(&format!("{id}.RUN.0"), "running");
     board.podman.freeze();
     prompt_status(&board);
