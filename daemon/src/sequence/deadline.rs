@@ -168,7 +168,10 @@ mod tests {
     }
 
     fn board<const N: usize>(known: [Execution; N]) -> Board {
-        Board { live: known.into_iter().map(|known| (known.plan.execution, known)).collect(), ..Board::default() }
+        Board {
+            live: known.into_iter().map(|known| (known.plan.execution, std::sync::Arc::new(known))).collect(),
+            ..Board::default()
+        }
     }
 
     fn next_of(known: &Execution) -> (u64, Due) {
