@@ -3,7 +3,7 @@
 //! Must not: wait for anything but its inbox and its next deadline.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,8 +14,7 @@ use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
-use crate::podman::Driver;
-use crate::podman::driver::Health;
+use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Target, Verb};
 use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
@@ -152,6 +151,7 @@ impl Loop {
                     // Nobody may be waiting any more; what was asked is done all the same.
                     let _ = reply.send(answer);
                 }
+                Ok(Some(Input::HealthChanged)) => self.publish(),
                 Ok(Some(Input::Reloaded(result))) => self.reload(result),
                 Err(_) => self.wake(),
             }
@@ -279,7 +279,7 @@ impl Loop {
             }
         };
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
-        let engines = self.health.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
+        let engines = self.health.troubles(&self.settings.borrow().nodes);
         let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
         let all = storage.into_iter().chain(config).chain(engines);
         all.map(|(name, message)| Trouble { name, message }).collect()
@@ -328,6 +328,7 @@ impl Loop {
                 match tokio::time::timeout(self.pause(), self.inbox.recv()).await {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
+                    Ok(Some(Input::HealthChanged)) => self.publish(),
                     Ok(Some(Input::Reloaded(_) | Input::Shutdown)) => {}
                     Ok(None) => return,
                     Err(_) => self.wake(),
