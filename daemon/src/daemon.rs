@@ -17,7 +17,7 @@ use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
 use crate::ledger::LedgerError;
 use crate::podman::{Endpoint, Health, health};
-use crate::run::{Loop, Parts, chain};
+use crate::run::{Loop, Parts, SHUTDOWN, chain};
 use crate::server::{self, Desk};
 use crate::systemd::Manager;
 
@@ -25,8 +25,6 @@ use crate::systemd::Manager;
 const STATUS_MODE: u32 = 0o666;
 /// Commands are for the daemon's user and its group.
 const CONTROL_MODE: u32 = 0o660;
-/// What is still on the way when the daemon leaves gets this long.
-const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
