@@ -39,8 +39,10 @@ pub enum ConfigError {
         message: String,
     },
     /// Values that make no sense together.
-    #[error("{key}: {message}")]
+    #[error("{}{key}: {message}", file.as_ref().map(|f| format!("{}: ", f.display())).unwrap_or_default())]
     Value {
+        /// The last file that says something of this key, if any does.
+        file: Option<PathBuf>,
         /// Which key.
         key: &'static str,
         /// What is wrong and what to do.
@@ -154,11 +156,31 @@ impl Settings {
     /// # Errors
     /// Names the file, line and key of the first thing that is wrong.
     pub fn load(only: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::merge(&only.map_or_else(standard_files, |path| Ok(vec![path.to_owned()]))?)
+    }
+
+    fn merge(paths: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut merged = Fragment::default();
-        for path in only.map_or_else(standard_files, |path| Ok(vec![path.to_owned()]))? {
-            merged = merged.overridden_by(read(&path)?);
+        for path in paths {
+            merged = merged.overridden_by(read(path)?);
         }
-        merged.settle()
+        let settled = merged.settle().and_then(Self::with_its_group);
+        settled.map_err(|error| match error {
+            ConfigError::Value { file: None, key, message } => {
+                ConfigError::Value { file: last_saying(key, paths), key, message }
+            }
+            other => other,
+        })
+    }
+
+    /// A group that is not there is found before the sockets are.
+    fn with_its_group(self) -> Result<Self, ConfigError> {
+        if let Some(name) = &self.control_group
+            && !nix::unistd::Group::from_name(name).is_ok_and(|group| group.is_some())
+        {
+            return Err(value("control_group", format!("there is no group `{name}`; make it, or choose another")));
+        }
+        Ok(self)
     }
 
     /// What of it a plan depends on.
@@ -208,6 +230,15 @@ fn read(path: &Path) -> Result<Fragment, ConfigError> {
         line: error.location().map(|location| location.line()),
         message: error.to_string(),
     })
+}
+
+fn last_saying(key: &str, paths: &[PathBuf]) -> Option<PathBuf> {
+    let says = |path: &PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let whole: serde_yaml::Value = serde_yaml::from_str(&text).ok()?;
+        key.split('.').try_fold(&whole, |inner, part| inner.get(part)).map(|_| path.clone())
+    };
+    paths.iter().rev().find_map(says)
 }
 
 impl Fragment {
@@ -277,7 +308,7 @@ impl Fragment {
 }
 
 fn value(key: &'static str, message: String) -> ConfigError {
-    ConfigError::Value { key, message }
+    ConfigError::Value { file: None, key, message }
 }
 
 fn bounded<T: PartialOrd + std::fmt::Display + Copy>(
@@ -372,6 +403,30 @@ mod tests {
             let error = settle(text).expect_err(text);
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn wrong_value_names_the_file_that_says_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("written");
+            path
+        };
+        let paths = [
+            file("a.yaml", "{time_scale: 2, limits: {pids: 9}}"),
+            file("b.yaml", "{limits: {pids: 1}}"),
+            file("c.yaml", "{limits: {log_bytes: 8192}}"),
+        ];
+        let error = Settings::merge(&paths).expect_err("illegal").to_string();
+        assert_eq!(error, format!("{}: limits.pids: found 1, expected 8 to 1048576", paths[1].display()));
+    }
+
+    #[test]
+    fn group_that_is_not_there_is_refused() {
+        let settings = Fragment { control_group: Some("no such group".to_owned()), ..Fragment::default() };
+        let error = settings.settle().and_then(Settings::with_its_group).expect_err("refused").to_string();
+        assert!(error.contains("control_group: there is no group `no such group`"), "{error}");
     }
 
     #[test]

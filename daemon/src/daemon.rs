@@ -3,7 +3,7 @@
 //! Must not: do anything that `run`, `intake` or `server` should.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,8 +16,8 @@ use crate::downlink::Outbox;
 use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
 use crate::ledger::LedgerError;
-use crate::podman::Endpoint;
-use crate::run::{Loop, Parts, chain};
+use crate::podman::{Endpoint, Health, health};
+use crate::run::{Loop, Parts, SHUTDOWN, chain};
 use crate::server::{self, Desk};
 use crate::systemd::Manager;
 
@@ -25,8 +25,6 @@ use crate::systemd::Manager;
 const STATUS_MODE: u32 = 0o666;
 /// Commands are for the daemon's user and its group.
 const CONTROL_MODE: u32 = 0o660;
-/// What is still on the way when the daemon leaves gets this long.
-const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +94,7 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
     let (snapshots, seen) = watch::channel(Arc::new(Snapshot::default()));
     let handle = Handle::new(inbox.clone(), seen);
     let settings = Arc::new(settings);
+    let health = Health::default();
     let (settings_out, settings_in) = watch::channel(settings.clone());
     let (queries_out, queries_in) = watch::channel(None);
     let mut engine = Loop::new(Parts {
@@ -105,16 +104,23 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
         inbox: inputs,
         snapshots,
         handle: handle.clone(),
-        health: Arc::new(Mutex::default()),
+        health: health.clone(),
         manager: Manager::from_environment(),
     });
     engine.open()?;
     let intake = Intake::new(settings_in.clone(), handle.clone(), clock);
     let outbox = Outbox::new(&settings.state_dir);
-    let desk = Desk { handle, queries: queries_in, settings: settings_in, intake: intake.clone(), outbox };
+    let desk = Desk {
+        handle: handle.clone(),
+        queries: queries_in,
+        settings: settings_in.clone(),
+        intake: intake.clone(),
+        outbox,
+    };
     listen(&settings, &desk)?;
     forward_signals(inbox, config)?;
     tokio::spawn(watch_uplink(intake));
+    tokio::spawn(health::watch(settings_in, health, handle));
     engine.run().await;
     for name in ["status.sock", "control.sock"] {
         // A socket that stays behind is replaced at the next start.

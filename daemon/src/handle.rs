@@ -21,6 +21,8 @@ pub enum Input {
     Event(Event),
     /// From an operator: somebody waits.
     Command(Event, oneshot::Sender<Result<(), Answer>>),
+    /// A Podman went away or came back.
+    HealthChanged,
     /// The configuration was read again, or could not be.
     Reloaded(Result<Box<Settings>, String>),
     /// Persist and leave.
@@ -104,6 +106,12 @@ impl Handle {
     pub async fn report(&self, event: Event) {
         // The loop is gone only when the process ends: nobody is left to tell.
         let _ = self.inbox.send(Input::Event(event)).await;
+    }
+
+    /// Reports that a Podman went away or came back.
+    pub async fn health_changed(&self) {
+        // As above.
+        let _ = self.inbox.send(Input::HealthChanged).await;
     }
 
     /// Asks for something and waits for the answer.

@@ -3,7 +3,7 @@
 //! Must not: wait for anything but its inbox and its next deadline.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,8 +14,7 @@ use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
-use crate::podman::Driver;
-use crate::podman::driver::Health;
+use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Target, Verb};
 use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
@@ -25,6 +24,8 @@ use crate::systemd::Manager;
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 /// Reports that may wait for a ledger that fails: all jobs of all live executions end up here at worst.
 const STUCK_MAX: usize = 4096;
+/// What is still on the way when the loop has ended gets this long.
+pub const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Beyond the grace, for pods to be gone when the daemon leaves with `on_exit: stop`.
 const LEAVE_MARGIN: Duration = Duration::from_secs(15);
 
@@ -152,6 +153,7 @@ impl Loop {
                     // Nobody may be waiting any more; what was asked is done all the same.
                     let _ = reply.send(answer);
                 }
+                Ok(Some(Input::HealthChanged)) => self.publish(),
                 Ok(Some(Input::Reloaded(result))) => self.reload(result),
                 Err(_) => self.wake(),
             }
@@ -279,7 +281,7 @@ impl Loop {
             }
         };
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
-        let engines = self.health.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
+        let engines = self.health.troubles(&self.settings.borrow().nodes);
         let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
         let all = storage.into_iter().chain(config).chain(engines);
         all.map(|(name, message)| Trouble { name, message }).collect()
@@ -289,13 +291,10 @@ impl Loop {
         match result {
             Ok(mut settings) => {
                 let old = self.settings.borrow().clone();
-                for (key, new, old) in [
-                    ("state_dir", &mut settings.state_dir, &old.state_dir),
-                    ("runtime_dir", &mut settings.runtime_dir, &old.runtime_dir),
-                    ("uplink_dir", &mut settings.uplink_dir, &old.uplink_dir),
-                ] {
-                    keep_until_restart(key, new, old);
-                }
+                keep_until_restart("state_dir", &mut settings.state_dir, &old.state_dir);
+                keep_until_restart("runtime_dir", &mut settings.runtime_dir, &old.runtime_dir);
+                keep_until_restart("uplink_dir", &mut settings.uplink_dir, &old.uplink_dir);
+                keep_until_restart("control_group", &mut settings.control_group, &old.control_group);
                 keep_until_restart("time_scale", &mut settings.time_scale, &old.time_scale);
                 self.config_trouble = None;
                 let settings = Arc::new(*settings);
@@ -313,8 +312,12 @@ impl Loop {
 
     /// Leaves: everything is committed already. Pods go on running unless configured otherwise.
     async fn leave(mut self) {
-        self.manager.stopping();
         let settings = self.settings.borrow().clone();
+        let longest = match settings.on_exit {
+            OnExit::Leave => Duration::ZERO,
+            OnExit::Stop => Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN,
+        };
+        self.manager.stopping(longest + SHUTDOWN);
         if settings.on_exit == OnExit::Leave {
             return;
         }
@@ -322,12 +325,13 @@ impl Loop {
         for execution in live {
             self.step(Event::Asked { execution, target: Target::Execution, verb: Verb::Stop });
         }
-        let longest = Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN;
         let gone = async {
             while !self.board.live.is_empty() {
+                self.manager.alive();
                 match tokio::time::timeout(self.pause(), self.inbox.recv()).await {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
+                    Ok(Some(Input::HealthChanged)) => self.publish(),
                     Ok(Some(Input::Reloaded(_) | Input::Shutdown)) => {}
                     Ok(None) => return,
                     Err(_) => self.wake(),

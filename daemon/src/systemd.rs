@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// Longest status line: systemd ignores messages of more than 4096 bytes, and a character has up to four.
+const STATUS_CHARS: usize = 1000;
+
 /// Talks to systemd, if it started us.
 #[derive(Debug)]
 pub struct Manager {
@@ -31,9 +34,10 @@ impl Manager {
         self.notify(&[NotifyState::Ready]);
     }
 
-    /// The daemon leaves.
-    pub fn stopping(&self) {
-        self.notify(&[NotifyState::Stopping]);
+    /// The daemon leaves, and that may take this long.
+    pub fn stopping(&self, longest: Duration) {
+        let longest = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        self.notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(longest)]);
     }
 
     /// The loop turns.
@@ -52,8 +56,24 @@ impl Manager {
     /// One line on what goes on, told when it changes.
     pub fn status(&mut self, line: &str) {
         if line != self.last_status {
-            self.notify(&[NotifyState::Status(line)]);
+            self.notify(&[NotifyState::Status(&one_line(line))]);
             line.clone_into(&mut self.last_status);
         }
+    }
+}
+
+/// What systemd takes as a status: a line feed would begin another message.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STATUS_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_stays_one_message_of_a_size_that_systemd_takes() {
+        assert_eq!(one_line("idle; bad\nWATCHDOG=trigger"), "idle; bad WATCHDOG=trigger");
+        assert_eq!(one_line(&"é".repeat(STATUS_CHARS + 1)), "é".repeat(STATUS_CHARS));
     }
 }

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{ApiError, Endpoint, Inspected};
 use super::console::{self, ConsoleError};
 use super::create::Container;
+use super::health::Health;
 use super::{failure, files};
 use crate::bundle::manifest::{Port, Protocol};
 use crate::bundle::{ExecutionId, NodeName};
@@ -33,9 +34,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(30);
 /// Pause when a wait ended and the process still lives.
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What is known of each Podman: the last trouble with it, if the last call failed.
-pub type Health = Arc<Mutex<BTreeMap<PathBuf, String>>>;
 
 /// Carries out effects on the nodes.
 #[derive(Debug, Clone)]
@@ -112,7 +110,9 @@ impl Driver {
         let mut pause = RETRY_FIRST;
         loop {
             let result = call().await;
-            self.note_health(endpoint, result.as_ref().err());
+            if self.health.note(endpoint.socket(), result.as_ref().err()) {
+                self.handle.health_changed().await;
+            }
             match result {
                 Err(error) if error.unreachable() => {
                     tracing::warn!(socket = %endpoint.socket().display(), %error, "podman does not answer, will try again");
@@ -125,16 +125,6 @@ impl Driver {
                 other => return Some(other),
             }
         }
-    }
-
-    fn note_health(&self, endpoint: &Endpoint, error: Option<&ApiError>) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            Some(error @ ApiError::Unreachable { .. }) => {
-                health.insert(endpoint.socket().to_owned(), error.to_string())
-            }
-            Some(ApiError::NotFound(_) | ApiError::Refused { .. }) | None => health.remove(endpoint.socket()),
-        };
     }
 
     async fn prepare(&self, execution: &Execution, attempt: AttemptId) {

@@ -1,7 +1,8 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects; [`console`] keeps output; [`files`] moves files in volumes.
+//! its hardening arrived; [`driver`] carries out effects; [`console`] keeps output; [`files`] moves files in volumes;
+//! [`health`] knows which Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod api;
@@ -10,6 +11,8 @@ pub mod create;
 pub mod driver;
 pub mod failure;
 pub mod files;
+pub mod health;
 
 pub use api::{ApiError, Endpoint};
 pub use driver::Driver;
+pub use health::Health;

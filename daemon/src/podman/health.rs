@@ -1,0 +1,103 @@
+//! Which Podman answers: noted at every call, and looked at now and then where nobody calls.
+//!
+//! Must not: stand in the way of a call; it only remembers how the last one went.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::api::{ApiError, Endpoint};
+use crate::bundle::NodeName;
+use crate::config::Settings;
+use crate::handle::Handle;
+
+/// Pause between looks while every Podman answers. Rare, because a look wakes a Podman that systemd starts on demand.
+const PAUSE_WELL: Duration = Duration::from_secs(300);
+/// Pause between looks while one does not.
+const PAUSE_ILL: Duration = Duration::from_secs(10);
+
+/// The last trouble with each Podman, if the last call failed.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<BTreeMap<PathBuf, String>>>);
+
+impl Health {
+    /// Notes how a call went. Returns whether that is news.
+    pub fn note(&self, socket: &Path, error: Option<&ApiError>) -> bool {
+        let mut ill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error @ ApiError::Unreachable { .. }) => {
+                let why = error.to_string();
+                ill.insert(socket.to_owned(), why.clone()).is_none_or(|before| before != why)
+            }
+            Some(ApiError::NotFound(_) | ApiError::Refused { .. }) | None => ill.remove(socket).is_some(),
+        }
+    }
+
+    /// The troubles with the Podmans of these nodes.
+    #[must_use]
+    pub fn troubles(&self, nodes: &BTreeMap<NodeName, PathBuf>) -> Vec<String> {
+        let ill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ill.iter().filter(|(socket, _)| nodes.values().any(|of| of == *socket)).map(|(_, why)| why.clone()).collect()
+    }
+}
+
+/// Looks at every Podman for ever: at the start, after each change of the configuration, and after a pause.
+pub async fn watch(mut settings: watch::Receiver<Arc<Settings>>, health: Health, handle: Handle) {
+    loop {
+        let nodes = settings.borrow_and_update().nodes.clone();
+        for socket in nodes.values() {
+            look(socket, &health, &handle).await;
+        }
+        let pause = if health.troubles(&nodes).is_empty() { PAUSE_WELL } else { PAUSE_ILL };
+        match tokio::time::timeout(pause, settings.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            // The loop is gone: the daemon leaves.
+            Ok(Err(_)) => return,
+        }
+    }
+}
+
+async fn look(socket: &Path, health: &Health, handle: &Handle) {
+    let looked = Endpoint::new(socket).version().await;
+    if !health.note(socket, looked.as_ref().err()) {
+        return;
+    }
+    match looked {
+        Err(error) if error.unreachable() => tracing::warn!(%error, "a podman is away, will look again"),
+        Ok(_) | Err(_) => tracing::info!(socket = %socket.display(), "podman answers again"),
+    }
+    handle.health_changed().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away(why: &str) -> ApiError {
+        ApiError::Unreachable { socket: "/s".to_owned(), why: why.to_owned() }
+    }
+
+    #[test]
+    fn only_a_change_is_news() {
+        let (health, socket) = (Health::default(), Path::new("/s"));
+        assert!(!health.note(socket, None), "well from the start");
+        assert!(health.note(socket, Some(&away("refused"))));
+        assert!(!health.note(socket, Some(&away("refused"))));
+        assert!(health.note(socket, Some(&away("no answer"))), "another reason");
+        let answered = ApiError::NotFound("no such container".to_owned());
+        assert!(health.note(socket, Some(&answered)), "an error is an answer too");
+        assert!(!health.note(socket, None));
+    }
+
+    #[test]
+    fn podman_that_is_no_longer_configured_is_no_trouble() {
+        let health = Health::default();
+        health.note(Path::new("/s"), Some(&away("refused")));
+        let node = NodeName::any_case("mpu").expect("legal");
+        assert_eq!(health.troubles(&[(node.clone(), "/s".into())].into()).len(), 1);
+        assert!(health.troubles(&[(node, "/t".into())].into()).is_empty());
+    }
+}
