@@ -41,7 +41,6 @@ pub struct Loop {
     outbox: Outbox,
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
-    handle: Handle,
     stuck: VecDeque<Event>,
     config_trouble: Option<String>,
     manager: Manager,
@@ -79,7 +78,7 @@ impl Loop {
     pub fn new(parts: Parts) -> Self {
         let settings = parts.settings.borrow().clone();
         let outbox = Outbox::new(&settings.state_dir);
-        let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle.clone());
+        let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle);
         Self {
             clock: parts.clock,
             settings: parts.settings,
@@ -91,7 +90,6 @@ impl Loop {
             outbox,
             inbox: parts.inbox,
             snapshots: parts.snapshots,
-            handle: parts.handle,
             stuck: VecDeque::new(),
             config_trouble: None,
             manager: parts.manager,
@@ -299,7 +297,7 @@ impl Loop {
                 self.config_trouble = None;
                 let settings = Arc::new(*settings);
                 self.settings.send_replace(settings.clone());
-                self.driver = Driver::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
+                self.driver = self.driver.reconfigured(settings);
                 tracing::info!("configuration reloaded");
             }
             Err(why) => {

@@ -91,8 +91,11 @@ impl Podman {
         signal(self.child.id(), "CONT");
     }
 
-    /// Kills it.
+    /// Kills it; what is dead already stays dead.
     pub fn kill(&mut self) {
+        if self.child.try_wait().expect("waited").is_some() {
+            return;
+        }
         self.thaw();
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,8 +1,9 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects; [`console`] keeps output; [`files`] moves files in volumes;
-//! [`health`] knows which Podman answers.
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves
+//! files through [`files`], `turns` keeps making and clearing apart; [`console`] keeps output; [`health`] knows which
+//! Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod api;
@@ -12,6 +13,9 @@ pub mod driver;
 pub mod failure;
 pub mod files;
 pub mod health;
+pub mod prepare;
+mod transfer;
+mod turns;
 
 pub use api::{ApiError, Endpoint};
 pub use driver::Driver;

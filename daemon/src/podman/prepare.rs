@@ -1,0 +1,193 @@
+//! Makes and initialises the container of an attempt: all of the start but the start.
+//!
+//! Must not: leave a container behind when it says that it could not make one.
+
+use std::collections::BTreeMap;
+use std::net::{TcpListener, UdpSocket};
+
+use super::api::{ApiError, Endpoint};
+use super::create::Container;
+use super::driver::Driver;
+use super::failure;
+use super::turns::Turn;
+use crate::bundle::manifest::{Port, Protocol};
+use crate::config::Isolation;
+use crate::reason::{Name, Reason};
+use crate::sequence::event::Report;
+use crate::sequence::state::{AttemptId, JobState};
+use crate::sequence::{Board, Execution};
+use crate::view;
+
+impl Driver {
+    /// Prepares an attempt for as long as that is wanted, and tells how it went.
+    pub(super) async fn prepare(&self, execution: &Execution, attempt: AttemptId, turn: Turn) {
+        let job = Self::job(execution, attempt);
+        let report = match self.endpoint(&job.node) {
+            Err(reason) => Report::NotPrepared(reason),
+            Ok(endpoint) => {
+                let wanted =
+                    |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing));
+                let made = self.answered(endpoint, wanted, || self.try_prepare(endpoint, execution, attempt));
+                match made.await {
+                    None => return turn.unanswered(),
+                    Some(Ok(Ok(container))) => Report::Prepared { container },
+                    Some(Ok(Err(reason))) => Report::NotPrepared(reason),
+                    Some(Err(error)) => Report::NotPrepared(failure::reason(&error)),
+                }
+            }
+        };
+        self.tell(attempt, report).await;
+    }
+
+    async fn try_prepare(
+        &self,
+        endpoint: &Endpoint,
+        execution: &Execution,
+        attempt: AttemptId,
+    ) -> Result<Result<String, Reason>, ApiError> {
+        let job = Self::job(execution, attempt);
+        let name = view::container_name(execution, &attempt);
+        match endpoint.inspect(&name).await {
+            Ok(found) if found.state.has_started() => {
+                let message = format!("a container {name} has run already; it is not run twice");
+                return Ok(Err(Reason::new(Name::StartError, message)));
+            }
+            Ok(_) => endpoint.remove(&name).await?,
+            Err(ApiError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let image = match self.image(endpoint, &job.pod.image).await? {
+            Ok(image) => image,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if let Some(taken) = job.pod.ports.iter().find(|port| !port_is_free(port)) {
+            let message = format!("host port {} is taken; free it, then send the operation again", shown(taken));
+            return Ok(Err(Reason::new(Name::PortInUse, message)));
+        }
+        let network = self.network(endpoint, execution).await?;
+        endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let container = Container {
+            name: &name,
+            image: &image,
+            network: &network,
+            labels: labels(execution, attempt),
+            pids: self.settings.pids,
+            log_bytes: self.settings.log_bytes,
+            job,
+        };
+        let id = endpoint.create(&container.specification()).await?;
+        let missing = container.missing(&endpoint.inspect_whole(&id).await?);
+        if !missing.is_empty() {
+            endpoint.remove(&id).await?;
+            let message = format!("podman left out: {}", missing.join(", "));
+            return Ok(Err(Reason::new(Name::StartError, message)));
+        }
+        match endpoint.init(&id).await {
+            Ok(()) => Ok(Ok(id)),
+            Err(error) if error.unreachable() => Err(error),
+            Err(error) => {
+                endpoint.remove(&id).await?;
+                Ok(Err(with_leaks(failure::reason(&error), &job.pod.ports)))
+            }
+        }
+    }
+
+    /// The id of the image that flies: looked up by name, never pulled.
+    async fn image(&self, endpoint: &Endpoint, reference: &str) -> Result<Result<String, Reason>, ApiError> {
+        let candidates = image_candidates(reference, &self.settings.image_prefixes);
+        for candidate in &candidates {
+            if let Some(id) = endpoint.image_id(candidate).await? {
+                return Ok(Ok(id));
+            }
+        }
+        let message =
+            format!("no image `{reference}` aboard, looked for {}; load it, nothing is pulled", candidates.join(", "));
+        Ok(Err(Reason::new(Name::ImageMissing, message)))
+    }
+
+    async fn network(&self, endpoint: &Endpoint, execution: &Execution) -> Result<String, ApiError> {
+        let (name, isolated) = match self.settings.isolation {
+            Isolation::Shared => (self.settings.network.clone(), false),
+            Isolation::Tenant => (format!("{}-{}", self.settings.network, execution.plan.tenant), true),
+        };
+        let mut known = self.networks.lock().await;
+        let key = (endpoint.socket().to_owned(), name.clone());
+        if !known.contains(&key) {
+            endpoint.ensure_network(&name, isolated).await?;
+            known.insert(key);
+        }
+        Ok(name)
+    }
+}
+
+fn labels(execution: &Execution, attempt: AttemptId) -> BTreeMap<&'static str, String> {
+    [
+        ("perigee", "container".to_owned()),
+        ("perigee.execution", execution.plan.execution.to_string()),
+        ("perigee.tenant", execution.plan.tenant.to_string()),
+        ("perigee.step", execution.plan.steps[attempt.step].id.to_string()),
+        ("perigee.job", attempt.job.to_string()),
+        ("perigee.attempt", attempt.attempt.to_string()),
+    ]
+    .into()
+}
+
+/// Where an image may be: a qualified name stands as it is, a bare one is local first, then under the prefixes.
+#[must_use]
+pub fn image_candidates(reference: &str, prefixes: &[String]) -> Vec<String> {
+    let first = reference.split_once('/').map(|(first, _)| first);
+    let qualified = first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']));
+    if qualified {
+        return vec![reference.to_owned()];
+    }
+    let prefixes = prefixes.iter().map(|prefix| prefix.trim_end_matches('/'));
+    std::iter::once("localhost").chain(prefixes).map(|prefix| format!("{prefix}/{reference}")).collect()
+}
+
+fn shown(port: &Port) -> String {
+    format!("{}/{}", port.host_port, port.protocol.lower_case())
+}
+
+/// A start that failed may leave Podman's service listening on the host ports: whoever wants them next must know why.
+fn with_leaks(reason: Reason, ports: &[Port]) -> Reason {
+    let held: Vec<String> = ports.iter().filter(|port| !port_is_free(port)).map(shown).collect();
+    if held.is_empty() {
+        return reason;
+    }
+    let message = format!(
+        "host port {} is still held by podman, restart its service to free it; {}",
+        held.join(", "),
+        reason.message
+    );
+    Reason::new(reason.name, message)
+}
+
+/// Asked before Podman is: a launch that fails on a taken port leaves Podman's service listening on its others.
+fn port_is_free(port: &Port) -> bool {
+    let address = ("0.0.0.0", port.host_port);
+    match port.protocol {
+        Protocol::Tcp => TcpListener::bind(address).is_ok(),
+        Protocol::Udp => UdpSocket::bind(address).is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_image_is_looked_up_locally_then_under_each_prefix() {
+        let prefixes = ["board:5000".to_owned(), "board:5000/mirror/".to_owned()];
+        let names = image_candidates("python:3.10", &prefixes);
+        assert_eq!(names, ["localhost/python:3.10", "board:5000/python:3.10", "board:5000/mirror/python:3.10"]);
+        assert_eq!(image_candidates("team/app:1", &[]), ["localhost/team/app:1"]);
+    }
+
+    #[test]
+    fn qualified_image_stands_as_it_is() {
+        let prefixes = ["board:5000".to_owned()];
+        for name in ["localhost/a:1", "board:5000/a:1", "quay.example/a/b:1"] {
+            assert_eq!(image_candidates(name, &prefixes), [name]);
+        }
+    }
+}

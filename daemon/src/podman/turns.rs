@@ -1,0 +1,67 @@
+//! Clearing waits for preparing: a container that is still being made cannot be cleared.
+//!
+//! Must not: hold a turn longer than the task that makes the container.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::sequence::state::AttemptId;
+
+/// The attempts whose containers are being made, or were, and have not been cleared.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<BTreeMap<AttemptId, watch::Receiver<bool>>>>);
+
+/// The turn of one attempt; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(watch::Sender<bool>);
+
+impl Turn {
+    /// Podman was asked for something and did not answer: it may still do it.
+    pub(super) fn unanswered(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Turns {
+    /// Begins the turn of an attempt.
+    pub(super) fn begin(&self, attempt: AttemptId) -> Turn {
+        let (turn, seen) = watch::channel(false);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt, seen);
+        Turn(turn)
+    }
+
+    /// Waits until nobody makes anything for an attempt. Returns whether Podman may still be about to.
+    pub(super) async fn ended(&self, attempt: AttemptId) -> bool {
+        let turn = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&attempt).cloned();
+        let Some(mut turn) = turn else { return false };
+        while turn.changed().await.is_ok() {}
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt);
+        *turn.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clearing_waits_for_the_end_of_the_turn_and_hears_how_it_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let id = "01890000-0000-7000-8000-000000000000".parse().expect("an id");
+        let attempt = AttemptId { execution: id, step: 0, job: 0, attempt: 1 };
+        runtime.block_on(async {
+            let turns = Turns::default();
+            assert!(!turns.ended(attempt).await, "nobody makes anything");
+            let turn = turns.begin(attempt);
+            let mut waiting = Box::pin(turns.ended(attempt));
+            assert_eq!(futures_util::poll!(&mut waiting), std::task::Poll::Pending);
+            turn.unanswered();
+            assert_eq!(futures_util::poll!(&mut waiting), std::task::Poll::Pending);
+            drop(turn);
+            assert!(waiting.await);
+            assert!(!turns.ended(attempt).await, "it was cleared");
+        });
+    }
+}
