@@ -270,12 +270,12 @@ fn p10_p11_p14_each_merged_pod_has_its_own_time_and_result() {
 
 #[test]
 fn p10_a_pod_without_max_duration_is_not_unlimited() {
-    let board = Board::with("time_scale: 200");
+    let board = Board::with("time_scale: 100");
     let id = board.submit(&pod("FOREVER", "forever", "while :; do sleep 0.1; done", &[]));
     let status = board.ended(&id);
     assert_eq!((state(&status), reason(step(&status, "FOREVER"))), ("failed", "timeout"));
     assert_eq!(at(step(&status, "FOREVER"), "/timeout_seconds"), 3900);
-    assert_eq!(at(&board.json(&["status"]), "/time_scale"), 200);
+    assert_eq!(at(&board.json(&["status"]), "/time_scale"), 100);
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl Settings {
             ConfigError::Value { file: None, key, message } => {
                 ConfigError::Value { file: last_saying(key, paths), key, message }
             }
-            other => other,
+            other @ (ConfigError::Read { .. } | ConfigError::File { .. } | ConfigError::Value { .. }) => other,
         })
     }
 

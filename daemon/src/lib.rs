@@ -23,6 +23,7 @@ pub mod disk; // files that survive a power cut
 pub mod downlink; // the outbox
 pub mod handle; // the way to the loop
 pub mod intake; // candidates become accepted bundles
+pub mod journald; // log lines
 pub mod ledger; // journal and index
 pub mod podman; // effects become libpod calls
 pub mod run; // the loop

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::OnFailure;
 use perigee::reason::{Name, Reason};
-use perigee::sequence::decide::obstacle;
+use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
 use perigee::sequence::state::{Exit, JobState, Logs, Phase, Remains, StepState, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide};
@@ -70,7 +70,7 @@ fn invariant_a_group_launches_whole_or_not_at_all(run: &Run) {
 /// Every live execution that is not held waits for an effect, an answer, a deadline or another execution.
 fn invariant_nothing_waits_for_nothing(run: &Run) {
     for (id, execution) in run.board.live.iter().filter(|(_, known)| known.phase != Phase::Held) {
-        let alone = Board { live: [(*id, execution.clone())].into(), ended: BTreeSet::new() };
+        let alone = Board { live: [(*id, execution.clone())].into(), ..Board::default() };
         let others = run.board.live.values().filter(|other| other.plan.execution != *id);
         let blocked = others.into_iter().any(|other| blocks(execution, other));
         let waits = run.owed.iter().any(|effect| is_about(effect, *id))

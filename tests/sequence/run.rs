@@ -1,6 +1,7 @@
 //! One run: the loop of the daemon in small, with a journal, a naive world, crashes and reboots.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::state::{JobState, Phase, Verdict};
@@ -163,7 +164,7 @@ impl Run {
     }
 
     /// Applies and journals each record; beside it another board follows from the written form alone.
-    fn commit(&mut self, decision: &Decision) -> Vec<Execution> {
+    fn commit(&mut self, decision: &Decision) -> Vec<Arc<Execution>> {
         let mut ended = Vec::new();
         for recorded in &decision.records {
             invariants::before(&self.board, recorded);
@@ -202,7 +203,8 @@ impl Run {
     }
 
     fn hear_nonsense(&mut self, who: u8, what: u8, attempt: u8) {
-        let jobs: Vec<(AttemptId, JobState)> = self.board.live.values().flat_map(current_attempts).collect();
+        let jobs: Vec<(AttemptId, JobState)> =
+            self.board.live.values().flat_map(|known| current_attempts(known)).collect();
         let Some((mut id, state)) = pick(&jobs, who).cloned() else { return };
         let report = pick(&invariants::reports(), what).cloned().expect("there are some");
         if attempt.is_multiple_of(2) {

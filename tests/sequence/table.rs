@@ -108,7 +108,7 @@ fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let rows = states.into_iter().map(|(name, state)| {
         let outcomes = records.iter().map(|(_, record)| {
             let mut board = board_with(JobState::Waiting);
-            board.live.get_mut(&execution(1)).expect("live").steps[0].state = state.clone();
+            Arc::make_mut(board.live.get_mut(&execution(1)).expect("live")).steps[0].state = state.clone();
             applied(&mut board, record).map_or("-", |()| match &board.live[&execution(1)].steps[0].state {
                 StepState::Waiting => "waiting",
                 StepState::Active { .. } => "active",
@@ -139,8 +139,8 @@ fn every_execution_record_in_every_phase_is_applied_or_illegal() {
     let rows = phases.into_iter().map(|(name, phase)| {
         let outcomes = records.iter().map(|(_, record)| {
             let mut known = board_with(JobState::Waiting).live.remove(&execution(1)).expect("live");
-            known.phase = phase.clone();
-            match advance(&mut known, &recorded(record)) {
+            Arc::make_mut(&mut known).phase = phase.clone();
+            match advance(Arc::make_mut(&mut known), &recorded(record)) {
                 Ok(()) => phase_name(&known.phase).to_owned(),
                 Err(_) => "-".to_owned(),
             }
@@ -172,7 +172,7 @@ fn board_with(state: JobState) -> Board {
     let mut known = Execution::new(Arc::new(plan), false, at(0));
     known.steps[0].state = StepState::Active { since: at(1) };
     known.steps[0].jobs = vec![Job { attempt: 1, state }, Job { attempt: 1, state: JobState::Preparing }];
-    Board { live: [(execution(1), known)].into(), ..Board::default() }
+    Board { live: [(execution(1), Arc::new(known))].into(), ..Board::default() }
 }
 
 fn job_states() -> Vec<(&'static str, JobState)> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use perigee::daemon;
+use perigee::journald::Journald;
 use perigee::run::chain;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -54,15 +55,12 @@ fn check(config: Option<PathBuf>) -> ExitCode {
     }
 }
 
-/// To journald where systemd connects us to it, else to stderr. `PERIGEE_LOG` filters, as in `info` or `perigee=debug`.
+/// To journald where systemd connects stderr to it, else to stderr. `PERIGEE_LOG` filters, as in `info` or `perigee=debug`.
 fn start_logging() {
     let filter = EnvFilter::try_from_env("PERIGEE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
-    match tracing_journald::layer() {
-        Ok(journald) if under_systemd => registry.with(journald).init(),
-        Ok(_) | Err(_) => {
-            registry.with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr)).init();
-        }
+    match Journald::of_this_service() {
+        Some(journald) => registry.with(journald).init(),
+        None => registry.with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr)).init(),
     }
 }

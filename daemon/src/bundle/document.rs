@@ -276,12 +276,10 @@ pub fn read<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Document
 /// As [`read`].
 pub fn read_all<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T>, DocumentError> {
     let text = text(name, bytes)?;
-    serde_yaml::Deserializer::from_str(text)
-        .map(|document| {
-            let value = serde_yaml::Value::deserialize(document)?;
-            serde_yaml::from_value(value)
-        })
-        .collect::<Result<_, _>>()
+    let documents = || serde_yaml::Deserializer::from_str(text);
+    documents()
+        .try_for_each(|document| serde_yaml::Value::deserialize(document).map(drop))
+        .and_then(|()| documents().map(T::deserialize).collect())
         .map_err(|e| yaml_error(name, &e))
 }
 

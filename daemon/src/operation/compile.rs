@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::{Findings, Place};
-use super::pod_run::{PodRun, check_node};
-use super::tasks::{Operation, Task, TaskKind, Uplink};
+use super::finding::{Findings, Place, did_you_mean};
+use super::pod_run::PodRun;
+use super::tasks::{Mention, Mentions, Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, PodRunDocument, StepDocument, StepKind, UplinkDocument,
 };
@@ -73,14 +73,15 @@ pub fn compile(
     around: &Surroundings<'_>,
     findings: &mut Findings,
 ) -> Result<Compiled, DocumentError> {
-    unique_ids(operation, findings);
+    unique_ids(&operation.mentions, findings);
+    known_nodes(&operation.mentions, around, findings);
+    let uplinked = present_files(&operation.mentions, around, findings);
     let groups = groups(&operation.tasks);
     let mut compiled = Compiled { steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
-    let mut uplinked = 0;
     for (index, task) in operation.tasks.iter().enumerate() {
         let step = match &task.kind {
             TaskKind::PodRun(run) => pod_run(task, run, (index, groups[index]), around, &mut compiled, findings)?,
-            TaskKind::Uplink(uplink) => place(task, uplink, index, around, (&mut compiled, &mut uplinked), findings),
+            TaskKind::Uplink(uplink) => place(task, uplink, index, &mut compiled, findings),
             TaskKind::Downlink(downlink) => Some(StepDocument {
                 downlink: Some(DownlinkDocument {
                     volume: task.volume.clone(),
@@ -138,16 +139,47 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
     }
 }
 
-fn unique_ids(operation: &Operation, findings: &mut Findings) {
+fn unique_ids(mentions: &Mentions, findings: &mut Findings) {
     let mut seen: BTreeMap<&StepId, Place> = BTreeMap::new();
-    for task in &operation.tasks {
-        if let Some(first) = seen.get(&task.id) {
-            let message = format!("task id `{}` is there twice, first in the task at line {}", task.id, first.line);
-            findings.error(task.place, format!("{}.id", task.field), message, "rename one of them");
+    for id in &mentions.ids {
+        if let Some(first) = seen.get(&id.value) {
+            let message = format!("task id `{}` is there twice, first in the task at line {}", id.value, first.line);
+            findings.error(id.place, &id.field, message, "rename one of them");
         } else {
-            seen.insert(&task.id, task.place);
+            seen.insert(&id.value, id.place);
         }
     }
+}
+
+fn known_nodes(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut Findings) {
+    let names: Vec<&str> = around.nodes.iter().map(NodeName::as_str).collect();
+    for node in mentions.nodes.iter().filter(|node| !around.nodes.contains(&node.value)) {
+        let hint = match did_you_mean(node.value.as_str(), names.iter().copied()) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("expected one of: {}", names.join(", ")),
+        };
+        findings.error(node.place, &node.field, format!("unknown node `{}`", node.value), hint);
+    }
+}
+
+/// Looks every file to uplink up and returns their bytes in all.
+fn present_files(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut Findings) -> u64 {
+    let Some(look) = around.files else { return 0 };
+    let mut bytes_in_all = 0;
+    for Mention { value, place, field } in &mentions.sources {
+        match look(value) {
+            SourceFile::File { bytes } => bytes_in_all += bytes,
+            SourceFile::Missing => {
+                let hint = "put it there, or name its folder with --files";
+                findings.error(*place, field, format!("no file `{value}` in {}", around.folder), hint);
+            }
+            SourceFile::NotAFile => {
+                let message = format!("`{value}` in {} is not a regular file", around.folder);
+                findings.error(*place, field, message, "list the files one by one");
+            }
+        }
+    }
+    bytes_in_all
 }
 
 /// Pods of one group live at the same time: hostnames and host ports must differ.
@@ -197,7 +229,6 @@ fn pod_run(
     compiled: &mut Compiled,
     findings: &mut Findings,
 ) -> Result<Option<StepDocument>, DocumentError> {
-    check_node(task, run, around.nodes, findings);
     let hostname = match Hostname::join(around.tenant, &run.pod_name) {
         Ok(hostname) => hostname,
         Err(bad) => {
@@ -268,33 +299,12 @@ fn place(
     task: &Task,
     uplink: &Uplink,
     index: usize,
-    around: &Surroundings<'_>,
-    (compiled, uplinked): (&mut Compiled, &mut u64),
+    compiled: &mut Compiled,
     findings: &mut Findings,
 ) -> Option<StepDocument> {
     let mut files: Vec<String> = Vec::new();
     for (i, (source, place)) in uplink.sources.iter().enumerate() {
         let field = format!("{}.source[{i}]", task.field);
-        match around.files.map(|look| look(source)) {
-            Some(SourceFile::Missing) => {
-                findings.error(
-                    *place,
-                    &field,
-                    format!("no file `{source}` in {}", around.folder),
-                    "put it there, or name its folder with --files",
-                );
-            }
-            Some(SourceFile::NotAFile) => {
-                findings.error(
-                    *place,
-                    &field,
-                    format!("`{source}` in {} is not a regular file", around.folder),
-                    "list the files one by one",
-                );
-            }
-            Some(SourceFile::File { bytes }) => *uplinked += bytes,
-            None => {}
-        }
         let name = path::base_name(source);
         let entry = format!("files/{:04}/{name}", index + 1);
         if entry.len() > PATH_BYTES || name.is_empty() {

@@ -3,8 +3,8 @@
 //! Must not: compare it with other tasks; `compile` does.
 
 use super::fields::{Fields, integer, text};
-use super::finding::{Findings, Place, did_you_mean};
-use super::tasks::Task;
+use super::finding::{Findings, Place};
+use super::tasks::{Mention, Mentions};
 use super::tree::Node;
 use crate::bundle::limits::{DEFAULT_MAX_DURATION_MINUTES, MAX_DURATION_MINUTES};
 use crate::bundle::manifest::{Port, Protocol, Variable};
@@ -39,7 +39,7 @@ pub struct PodRun {
     pub merge: bool,
 }
 
-pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<PodRun> {
+pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<PodRun> {
     let pod_name = fields.required_name("pod_name", "name the pod; its hostname is <tenant>-<pod_name>", findings);
     let image = image(fields, findings);
     let items = |texts: Vec<(String, Place)>| texts.into_iter().map(|(text, _)| text).collect();
@@ -48,6 +48,9 @@ pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<PodRu
     let env = env(fields, findings);
     let ports = ports(fields, findings);
     let node = node(fields, findings);
+    if let Some(value) = node.clone() {
+        mentions.nodes.push(Mention { value, place: fields.place_of("node"), field: fields.name("node") });
+    }
     let minutes = fields.integer("max_duration", (1, i64::from(MAX_DURATION_MINUTES)), " of minutes", findings);
     let merge = fields.boolean("merge", findings).unwrap_or(false);
     Some(PodRun {
@@ -182,17 +185,4 @@ fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {
             None
         }
     }
-}
-
-/// Checks a node against those that are known here.
-pub fn check_node(task: &Task, run: &PodRun, known: &[NodeName], findings: &mut Findings) {
-    if known.contains(&run.node) {
-        return;
-    }
-    let names: Vec<&str> = known.iter().map(NodeName::as_str).collect();
-    let hint = match did_you_mean(run.node.as_str(), names.iter().copied()) {
-        Some(word) => format!("did you mean `{word}`?"),
-        None => format!("expected one of: {}", names.join(", ")),
-    };
-    findings.error(task.place, format!("{}.node", task.field), format!("unknown node `{}`", run.node), hint);
 }

@@ -10,7 +10,7 @@ use super::pod_run::{self, PodRun};
 use super::tree::{self, Node};
 use crate::bundle::document::OnFailure;
 use crate::bundle::limits::{OPERATION_BYTES, STEPS};
-use crate::bundle::{OperationId, StepId, VolumeName, path};
+use crate::bundle::{NodeName, OperationId, StepId, VolumeName, path};
 
 const PREFIX: &str = "dphi.space.cg2.";
 const SUPPORTED: [&str; 3] = ["pod.run", "uplink", "downlink"];
@@ -42,8 +42,33 @@ pub struct Operation {
     pub description: Option<String>,
     /// Free metadata.
     pub labels: BTreeMap<String, String>,
-    /// In order.
+    /// In order; those that could not be read are missing.
     pub tasks: Vec<Task>,
+    /// What all of them name, those that could not be read included.
+    pub mentions: Mentions,
+}
+
+/// What tasks name that must be compared or looked up. Kept apart from the tasks, so that a slip in one field of a task
+/// does not hide what is wrong with another.
+#[derive(Debug, Clone, Default)]
+pub struct Mentions {
+    /// Task ids.
+    pub ids: Vec<Mention<StepId>>,
+    /// Nodes.
+    pub nodes: Vec<Mention<NodeName>>,
+    /// Files to uplink, as plain relative paths.
+    pub sources: Vec<Mention<String>>,
+}
+
+/// Something named somewhere.
+#[derive(Debug, Clone)]
+pub struct Mention<T> {
+    /// What.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+    /// In which field.
+    pub field: String,
 }
 
 /// One task.
@@ -108,7 +133,8 @@ pub fn read(text: &str, default_id: Option<OperationId>, findings: &mut Findings
         None if default_id.is_some() => default_id,
         None => fields.required_name("id", "name the operation", findings),
     };
-    let tasks = tasks(&fields, findings);
+    let mut mentions = Mentions::default();
+    let tasks = tasks(&fields, &mut mentions, findings);
     Some(Operation {
         id: id?,
         namespace: fields.text("namespace", findings),
@@ -116,10 +142,11 @@ pub fn read(text: &str, default_id: Option<OperationId>, findings: &mut Findings
         description: fields.text("description", findings),
         labels: fields.labels("labels", findings).into_iter().collect(),
         tasks,
+        mentions,
     })
 }
 
-fn tasks(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Task> {
+fn tasks(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Vec<Task> {
     if fields.required("tasks", "list at least one task", findings).is_none() {
         return Vec::new();
     }
@@ -128,12 +155,21 @@ fn tasks(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Task> {
         let message = format!("found {} tasks, expected 1 to {STEPS}", items.len());
         findings.error(fields.place_of("tasks"), "tasks", message, "list at least one task, or split the operation");
     }
-    items.iter().take(STEPS).enumerate().filter_map(|(i, node)| task(node, &format!("tasks[{i}]"), findings)).collect()
+    items
+        .iter()
+        .take(STEPS)
+        .enumerate()
+        .filter_map(|(i, node)| task(node, &format!("tasks[{i}]"), mentions, findings))
+        .collect()
 }
 
-fn task(node: &Node, path: &str, findings: &mut Findings) -> Option<Task> {
+fn task(node: &Node, path: &str, mentions: &mut Mentions, findings: &mut Findings) -> Option<Task> {
     let fields = Fields::open(node, path, findings)?;
     let id = fields.required_name("id", "name the task; the name must be unique in the operation", findings);
+    if let Some(value) = &id {
+        let (value, place, field) = (StepId::clone(value), fields.place(), fields.name("id"));
+        mentions.ids.push(Mention { value, place, field });
+    }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let known: Vec<&str> = match kind.strip_prefix(PREFIX) {
         Some("pod.run") => COMMON.into_iter().chain(pod_run::KEYS).collect(),
@@ -148,8 +184,8 @@ fn task(node: &Node, path: &str, findings: &mut Findings) -> Option<Task> {
     let on_failure = on_failure(&fields, findings);
     let volume = fields.required_name("volume", "name the volume to attach", findings);
     let kind = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => pod_run::read(&fields, findings).map(TaskKind::PodRun),
-        Some("uplink") => uplink(&fields, findings).map(TaskKind::Uplink),
+        Some("pod.run") => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
+        Some("uplink") => uplink(&fields, mentions, findings).map(TaskKind::Uplink),
         Some(_) | None => downlink(&fields, findings).map(TaskKind::Downlink),
     };
     Some(Task {
@@ -196,11 +232,12 @@ fn on_failure(fields: &Fields<'_>, findings: &mut Findings) -> Option<OnFailure>
     }
 }
 
-fn uplink(fields: &Fields<'_>, findings: &mut Findings) -> Option<Uplink> {
+fn uplink(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<Uplink> {
     let sources = sources(fields, "list the files to place", findings)?;
     let plain = sources.into_iter().enumerate().filter_map(|(i, (text, place))| {
         let field = format!("{}[{i}]", fields.name("source"));
         let plain = checked(path::relative(&text), place, &field, findings)?;
+        mentions.sources.push(Mention { value: plain.clone(), place, field });
         Some((plain, place))
     });
     let plain: Vec<_> = plain.collect();

@@ -210,7 +210,7 @@ impl Planner<'_> {
                 work,
             });
         }
-        self.within_groups(&steps);
+        self.within_groups(&groups);
         steps
     }
 
@@ -319,34 +319,23 @@ impl Planner<'_> {
         self.board.nodes.contains_key(name).then(|| name.clone())
     }
 
-    fn within_groups(&mut self, steps: &[PlannedStep]) {
+    fn within_groups(&mut self, groups: &[Option<u32>]) {
+        let bundle = self.bundle;
         let mut names: BTreeSet<(u32, &Hostname)> = BTreeSet::new();
         let mut ports: BTreeSet<(u32, u16, &'static str)> = BTreeSet::new();
-        let mut clashes = Vec::new();
-        for (index, step) in steps.iter().enumerate() {
-            let unit = step.group.unwrap_or(u32::MAX - u32::try_from(index).unwrap_or(0));
-            for job in step.jobs() {
-                if !names.insert((unit, &job.hostname)) {
-                    clashes.push((
-                        index,
-                        "pod_run.pod",
-                        format!("hostname `{}` is taken twice in its group", job.hostname),
-                    ));
-                }
-                for port in &job.pod.ports {
-                    let protocol = port.protocol.lower_case();
-                    if !ports.insert((unit, port.host_port, protocol)) {
-                        clashes.push((
-                            index,
-                            "ports",
-                            format!("host port {}/{protocol} is taken twice in its group", port.host_port),
-                        ));
-                    }
+        for (index, step) in bundle.steps().iter().enumerate() {
+            let VerifiedWork::PodRun(run, container) = &step.work else { continue };
+            let unit = groups[index].unwrap_or(u32::MAX - u32::try_from(index).unwrap_or(0));
+            if !names.insert((unit, &run.pod)) {
+                self.object(index, "pod_run.pod", format!("hostname `{}` is taken twice in its group", run.pod));
+            }
+            for port in &container.ports {
+                let protocol = port.protocol.lower_case();
+                if !ports.insert((unit, port.host_port, protocol)) {
+                    let message = format!("host port {}/{protocol} is taken twice in its group", port.host_port);
+                    self.object(index, "ports", message);
                 }
             }
-        }
-        for (index, field, message) in clashes {
-            self.object(index, field, message);
         }
     }
 

@@ -15,6 +15,7 @@ use podman_api::{Id, Podman, models};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::inspected::Inspected;
 use crate::wire;
 
 /// The API version that 4.3.1 and 5.x both speak.
@@ -55,64 +56,6 @@ impl ApiError {
     #[must_use]
     pub fn unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
-    }
-}
-
-/// What inspect says of a container, as far as we use it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Inspected {
-    /// Podman's id.
-    pub id: String,
-    /// Where it is.
-    pub state: InspectedState,
-    /// How it was configured.
-    pub host_config: InspectedConfig,
-}
-
-/// How a container was configured.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct InspectedConfig {
-    /// Where its console output goes.
-    pub log_config: InspectedLog,
-}
-
-/// Where the console output of a container goes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct InspectedLog {
-    /// The file that conmon writes.
-    #[serde(default)]
-    pub path: String,
-}
-
-/// Where a container is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct InspectedState {
-    /// `created`, `initialized`, `running`, `paused`, `exited`, …
-    pub status: String,
-    /// Its exit code; meaningless unless it has started.
-    pub exit_code: i64,
-    /// Year 1 when it never started.
-    pub started_at: jiff::Timestamp,
-    /// Killed for its memory.
-    #[serde(default, rename = "OOMKilled")]
-    pub oom_killed: bool,
-}
-
-impl InspectedState {
-    /// Whether its process has ever lived.
-    #[must_use]
-    pub fn has_started(&self) -> bool {
-        self.started_at > jiff::Timestamp::UNIX_EPOCH
-    }
-
-    /// Whether its process lives.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        matches!(self.status.as_str(), "running" | "paused" | "stopping")
     }
 }
 
@@ -399,7 +342,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         next = cause.source();
     }
     text

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::api::{ApiError, Endpoint, Inspected};
+use super::api::{ApiError, Endpoint};
+use super::inspected::Inspected;
 use crate::sequence::state::Logs;
 
 const HEADER: usize = 8;

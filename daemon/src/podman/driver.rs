@@ -4,15 +4,16 @@
 //! own deadlines end that. Effects may come twice: every path looks before it makes, starts or removes.
 //! Must not: decide; it answers with facts.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{ApiError, Endpoint, Inspected};
+use super::api::{ApiError, Endpoint};
 use super::console::{self, ConsoleError};
 use super::failure;
 use super::health::Health;
+use super::inspected::Inspected;
 use super::turns::Turns;
 use crate::bundle::NodeName;
 use crate::config::Settings;
@@ -41,7 +42,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub struct Driver {
     pub(super) settings: Arc<Settings>,
     nodes: BTreeMap<NodeName, Endpoint>,
-    pub(super) networks: Arc<tokio::sync::Mutex<BTreeSet<(PathBuf, String)>>>,
+    pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
     health: Health,
     pub(super) outbox: Outbox,
@@ -53,7 +54,7 @@ impl Driver {
     #[must_use]
     pub fn new(settings: Arc<Settings>, outbox: Outbox, health: Health, handle: Handle) -> Self {
         let nodes = settings.nodes.iter().map(|(name, socket)| (name.clone(), Endpoint::new(socket))).collect();
-        Self { settings, nodes, networks: Arc::default(), turns: Turns::default(), health, outbox, handle }
+        Self { settings, nodes, network_turn: Arc::default(), turns: Turns::default(), health, outbox, handle }
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.

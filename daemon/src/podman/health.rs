@@ -1,4 +1,5 @@
-//! Which Podman answers: noted at every call, and looked at now and then where nobody calls.
+//! Which Podman answers: noted at every call, and looked at again and again while one does not. While all answer
+//! nothing looks: a Podman that systemd starts on demand may sleep.
 //!
 //! Must not: stand in the way of a call; it only remembers how the last one went.
 
@@ -7,55 +8,63 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::api::{ApiError, Endpoint};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::handle::Handle;
 
-/// Pause between looks while every Podman answers. Rare, because a look wakes a Podman that systemd starts on demand.
-const PAUSE_WELL: Duration = Duration::from_secs(300);
 /// Pause between looks while one does not.
 const PAUSE_ILL: Duration = Duration::from_secs(10);
 
 /// The last trouble with each Podman, if the last call failed.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<PathBuf, String>>>);
+pub struct Health {
+    ill: Arc<Mutex<BTreeMap<PathBuf, String>>>,
+    news: Arc<Notify>,
+}
 
 impl Health {
     /// Notes how a call went. Returns whether that is news.
     pub fn note(&self, socket: &Path, error: Option<&ApiError>) -> bool {
-        let mut ill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
+        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = match error {
             Some(error @ ApiError::Unreachable { .. }) => {
                 let why = error.to_string();
                 ill.insert(socket.to_owned(), why.clone()).is_none_or(|before| before != why)
             }
             Some(ApiError::NotFound(_) | ApiError::Refused { .. }) | None => ill.remove(socket).is_some(),
+        };
+        if news {
+            self.news.notify_one();
         }
+        news
     }
 
     /// The troubles with the Podmans of these nodes.
     #[must_use]
     pub fn troubles(&self, nodes: &BTreeMap<NodeName, PathBuf>) -> Vec<String> {
-        let ill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
         ill.iter().filter(|(socket, _)| nodes.values().any(|of| of == *socket)).map(|(_, why)| why.clone()).collect()
     }
 }
 
-/// Looks at every Podman for ever: at the start, after each change of the configuration, and after a pause.
+/// Looks at every Podman at the start, after each change of the configuration, and every ten seconds while one is away.
 pub async fn watch(mut settings: watch::Receiver<Arc<Settings>>, health: Health, handle: Handle) {
     loop {
         let nodes = settings.borrow_and_update().nodes.clone();
         for socket in nodes.values() {
             look(socket, &health, &handle).await;
         }
-        let pause = if health.troubles(&nodes).is_empty() { PAUSE_WELL } else { PAUSE_ILL };
-        match tokio::time::timeout(pause, settings.changed()).await {
-            Ok(Ok(())) | Err(_) => {}
-            // The loop is gone: the daemon leaves.
-            Ok(Err(_)) => return,
+        let ill = !health.troubles(&nodes).is_empty();
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE_ILL), if ill => {}
+            () = health.news.notified(), if !ill => tokio::time::sleep(PAUSE_ILL).await,
+            changed = settings.changed() => if changed.is_err() {
+                // The loop is gone: the daemon leaves.
+                return;
+            },
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod driver;
 pub mod failure;
 pub mod files;
 pub mod health;
+mod inspected;
 pub mod prepare;
 mod transfer;
 mod turns;

@@ -110,12 +110,9 @@ impl Driver {
             Isolation::Shared => (self.settings.network.clone(), false),
             Isolation::Tenant => (format!("{}-{}", self.settings.network, execution.plan.tenant), true),
         };
-        let mut known = self.networks.lock().await;
-        let key = (endpoint.socket().to_owned(), name.clone());
-        if !known.contains(&key) {
-            endpoint.ensure_network(&name, isolated).await?;
-            known.insert(key);
-        }
+        // One at a time: two pods of a group must not both make it.
+        let _turn = self.network_turn.lock().await;
+        endpoint.ensure_network(&name, isolated).await?;
         Ok(name)
     }
 }

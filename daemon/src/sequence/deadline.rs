@@ -169,7 +169,7 @@ mod tests {
 
     fn board<const N: usize>(known: [Execution; N]) -> Board {
         Board {
-            live: known.into_iter().map(|known| (known.plan.execution, Arc::new(known))).collect(),
+            live: known.into_iter().map(|known| (known.plan.execution, std::sync::Arc::new(known))).collect(),
             ..Board::default()
         }
     }

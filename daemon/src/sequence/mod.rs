@@ -14,8 +14,10 @@
 //! Must not: do anything, know Podman, read a clock.
 
 pub mod apply;
+pub mod cascade;
 pub mod deadline;
 pub mod decide;
+mod draft;
 pub mod effect;
 pub mod event;
 pub mod record;

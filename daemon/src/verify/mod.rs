@@ -103,9 +103,13 @@ impl VerifiedBundle {
 /// With every reason at once.
 pub fn verify(header: Header, texts: &BTreeMap<String, Vec<u8>>) -> Result<VerifiedBundle, Rejection> {
     let mut objections = Objections(Vec::new());
-    let sequence: Option<Sequence> = texts
-        .get(Sequence::PATH)
-        .and_then(|bytes| objections.document(Sequence::PATH, document::read(Sequence::PATH, bytes)));
+    let sequence: Option<Sequence> = match texts.get(Sequence::PATH) {
+        Some(bytes) => objections.document(Sequence::PATH, document::read(Sequence::PATH, bytes)),
+        None => {
+            objections.add(Sequence::PATH, "", "missing");
+            None
+        }
+    };
     let mut manifests: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
     for (path, bytes) in texts.iter().filter(|(path, _)| path.starts_with("manifests/")) {
         if let Some(pods) = objections.document(path, document::read_all(path, bytes)) {
@@ -132,7 +136,14 @@ impl Objections {
     }
 
     fn document<T>(&mut self, file: &str, result: Result<T, DocumentError>) -> Option<T> {
-        result.map_err(|error| self.add(file, "", error.to_string())).ok()
+        let message = |error| match error {
+            // Its file is told already, and its line is in the message.
+            DocumentError::Yaml { message, .. } => message,
+            other @ (DocumentError::Text { .. } | DocumentError::Digest | DocumentError::Format { .. }) => {
+                other.to_string()
+            }
+        };
+        result.map_err(|error| self.add(file, "", message(error))).ok()
     }
 
     fn rejection(self) -> Rejection {
@@ -222,7 +233,15 @@ impl Check<'_> {
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {
+        if uplink.files.is_empty() {
+            self.step_objection(field, "uplink.files", "the list is empty");
+        }
+        let mut names: BTreeSet<&str> = BTreeSet::new();
         for file in &uplink.files {
+            let name = path::base_name(file);
+            if !names.insert(name) {
+                self.step_objection(field, "uplink.files", format!("two files named `{name}` for one folder"));
+            }
             if !file.starts_with("files/") || !self.header.entries.iter().any(|entry| entry.path == *file) {
                 self.step_objection(field, "uplink.files", format!("`{file}` is not a file of this bundle"));
             }
@@ -269,6 +288,10 @@ impl Check<'_> {
     fn leftovers(&mut self) {
         let manifests = std::mem::take(&mut self.manifests);
         for (path, pods) in &manifests {
+            let mut names: BTreeSet<&Hostname> = BTreeSet::new();
+            for pod in pods.iter().filter(|pod| !names.insert(&pod.metadata.name)) {
+                self.objections.add(path, pod.metadata.name.as_str(), "the pod is there twice");
+            }
             for pod in pods.iter().filter(|pod| !self.pods.contains(&(path.clone(), pod.metadata.name.clone()))) {
                 self.objections.add(path, pod.metadata.name.as_str(), "no step runs this pod");
             }

@@ -12,7 +12,7 @@ use crate::bundle::{ExecutionId, Hostname, NodeName, OperationId, PodName, StepI
 use crate::outcome::{self, State};
 use crate::plan::{Needs, PlannedJob, PlannedStep, Work};
 use crate::reason::Reason;
-use crate::sequence::decide::obstacle;
+use crate::sequence::cascade::obstacle;
 use crate::sequence::state::{AttemptId, Board, Execution, Job, JobState, Phase, Remains, StepState};
 
 /// `status` of an execution.

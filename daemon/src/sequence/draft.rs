@@ -1,0 +1,86 @@
+//! A decision in the making: each record is applied to a copy as it is decided, so that one event can cascade (a job
+//! ends, its step ends, the next group starts) through the same `apply` that will run on the board after the commit.
+//!
+//! Must not: change the board it is given.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::apply::{Illegal, advance};
+use super::decide::Decision;
+use super::effect::Effect;
+use super::record::{Record, Recorded};
+use super::state::{AttemptId, Board, Execution, Exit, Job, Verdict};
+use crate::bundle::ExecutionId;
+use crate::time::Timestamp;
+
+/// The board, what an event has changed of it so far, and what that amounts to.
+pub(super) struct Draft<'a> {
+    pub(super) board: &'a Board,
+    touched: BTreeMap<ExecutionId, Arc<Execution>>,
+    pub(super) now: Timestamp,
+    pub(super) decision: Decision,
+}
+
+impl<'a> Draft<'a> {
+    /// Nothing decided yet.
+    pub(super) fn new(board: &'a Board, now: Timestamp) -> Self {
+        Self { board, touched: BTreeMap::new(), now, decision: Decision::default() }
+    }
+
+    pub(super) fn get(&self, id: ExecutionId) -> Option<&Arc<Execution>> {
+        self.touched.get(&id).or_else(|| self.board.live.get(&id))
+    }
+
+    pub(super) fn live(&self) -> Vec<ExecutionId> {
+        let mut ids: Vec<ExecutionId> = self.board.live.keys().chain(self.touched.keys()).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    pub(super) fn record(&mut self, execution: ExecutionId, record: Record) -> Result<(), Illegal> {
+        let recorded = Recorded { execution, at: self.now, record };
+        match &recorded.record {
+            Record::Accepted { plan, held } => {
+                self.touched.insert(execution, Arc::new(Execution::new(plan.clone(), *held, self.now)));
+            }
+            Record::Released
+            | Record::Halted { .. }
+            | Record::StepStarted { .. }
+            | Record::StepEnded { .. }
+            | Record::JobPreparing { .. }
+            | Record::JobPrepared { .. }
+            | Record::JobLaunching { .. }
+            | Record::JobStarted { .. }
+            | Record::JobStopping { .. }
+            | Record::JobEnded { .. }
+            | Record::JobCleared { .. }
+            | Record::Settled { .. }
+            | Record::Ended { .. } => {
+                if !self.touched.contains_key(&execution) {
+                    self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
+                }
+                if let Some(copy) = self.touched.get_mut(&execution) {
+                    advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
+                }
+            }
+        }
+        self.decision.records.push(recorded);
+        Ok(())
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.decision.effects.push(effect);
+    }
+
+    pub(super) fn end_job(&mut self, attempt: AttemptId, verdict: Verdict, exit: Option<Exit>) -> Result<(), Illegal> {
+        let AttemptId { execution, step, job, .. } = attempt;
+        let occupied = self.get(execution).and_then(|known| known.job(&attempt)).is_some_and(Job::occupies);
+        self.record(execution, Record::JobEnded { step, job, verdict, exit })?;
+        if occupied {
+            self.effect(Effect::Clear(attempt));
+        }
+        Ok(())
+    }
+}
