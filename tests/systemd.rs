@@ -1,7 +1,11 @@
 //! The unit on a real systemd: a privileged container boots the image of `tests/testbed/systemd-root.sh` with what
 //! `make install` puts on a board. No Podman is in it; one test gives it the test bed's.
 
-#![expect(clippy::expect_used, reason = "a test says what it expects")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test says what it expects, and a failed one what it saw"
+)]
 
 mod support;
 
