@@ -4,6 +4,8 @@
 CARGO ?= cargo
 PREFIX ?= /usr
 DESTDIR ?=
+# Where the programs to install are.
+BUILT ?= target/release
 
 .PHONY: build demo test lint install clean
 
@@ -26,7 +28,7 @@ test: lint
 	bash tests/testbed/down.sh
 
 install: build
-	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin target/release/perigee target/release/perigeed
+	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/perigee $(BUILT)/perigeed
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/perigeed.service
 	install -Dm644 systemd/perigee.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/perigee.conf
 	install -Dm644 systemd/perigee.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/perigee.conf

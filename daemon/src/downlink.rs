@@ -28,6 +28,7 @@ use crate::sequence::state::{AttemptId, Phase};
 use crate::view::{self, ExecutionStatus};
 
 const REPORT: &str = "report.json";
+const LISTINGS: &str = ".listings";
 
 /// The report of an execution: its status, what flew it, and every file of the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,7 +134,7 @@ impl Outbox {
         limit: u64,
     ) -> Result<(), Reason> {
         let folder = self.outgoing(id);
-        let listing = folder.join(format!("{step}.json"));
+        let listing = listing(&folder, step);
         if listing.exists() {
             return Ok(());
         }
@@ -168,9 +169,8 @@ impl Outbox {
         let mut downlinks = Vec::new();
         let mut files = Vec::new();
         for planned in &execution.plan.steps {
-            let listing = outgoing.join(format!("{}.json", planned.id));
-            if listing.exists() {
-                let collected: Collected = serde_json::from_slice(&fs::read(&listing)?)?;
+            if let Some(bytes) = read_if_there(&listing(&outgoing, &planned.id))? {
+                let collected: Collected = serde_json::from_slice(&bytes)?;
                 files.push(EntryFile {
                     path: collected.archive.clone(),
                     size: collected.content_length,
@@ -188,9 +188,7 @@ impl Outbox {
             files,
         };
         disk::write_durably(&outgoing.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
-        for planned in &execution.plan.steps {
-            remove_if_there(&outgoing.join(format!("{}.json", planned.id)))?;
-        }
+        disk::remove_folder(&outgoing.join(LISTINGS))?;
         disk::sync_folder(&outgoing.join("logs"))?;
         fs::create_dir_all(self.state_dir.join("downlink"))?;
         disk::publish_folder(&outgoing, &entry)
@@ -230,7 +228,13 @@ impl Outbox {
         for name in names {
             let path = name?.path();
             let Some(report) = read_if_there(&path.join(REPORT))? else { continue };
-            let document: ReportDocument = serde_json::from_slice(&report)?;
+            let document: ReportDocument = match serde_json::from_slice(&report) {
+                Ok(document) => document,
+                Err(error) => {
+                    tracing::warn!(entry = %path.display(), %error, "an outbox entry whose report cannot be read is not listed");
+                    continue;
+                }
+            };
             let own = EntryFile { path: REPORT.to_owned(), size: report.len() as u64, sha256: Digest::of(&report) };
             let files: Vec<EntryFile> = std::iter::once(own).chain(document.files).collect();
             entries.push(OutboxEntry {
@@ -299,8 +303,7 @@ impl Outbox {
 fn ended_status(execution: &Execution) -> ExecutionStatus {
     let mut copy = execution.clone();
     if let Phase::Settled { verdict, at } = &execution.phase {
-        let report = crate::sequence::state::Filing::Filed;
-        copy.phase = Phase::Ended { verdict: verdict.clone(), at: *at, report };
+        copy.phase = Phase::Ended { verdict: verdict.clone(), at: *at };
     }
     view::status(&copy, None)
 }
@@ -313,9 +316,7 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+/// Where the listing of a downlink step waits for the report: apart from what the entry will hold.
+fn listing(outgoing: &Path, step: &StepId) -> PathBuf {
+    outgoing.join(LISTINGS).join(format!("{step}.json"))
 }

@@ -202,6 +202,8 @@ impl Loop {
     }
 
     fn think_save_do_tell(&mut self, event: Event) -> Result<(), Answer> {
+        // A medium that flushes slowly has the whole of the watchdog's time for each decision.
+        self.manager.alive();
         // Think.
         let decision = decide(&self.board, event, self.clock.now())?;
         // Save.

@@ -101,7 +101,7 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
 fn tells_of(event: &Event, id: ExecutionId) -> bool {
     match event {
         Event::Reported(attempt, _) => attempt.execution == id,
-        Event::Transferred { execution, .. } | Event::Filed { execution, .. } | Event::Asked { execution, .. } => {
+        Event::Transferred { execution, .. } | Event::Filed(execution) | Event::Asked { execution, .. } => {
             *execution == id
         }
         Event::Submitted { plan, .. } => plan.execution == id,

@@ -277,6 +277,7 @@ impl Run {
             | Record::Released
             | Record::Halted { .. }
             | Record::StepStarted { .. }
+            | Record::StepResumed { .. }
             | Record::StepEnded { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
@@ -284,7 +285,7 @@ impl Run {
             | Record::JobStarted { .. }
             | Record::JobEnded { .. }
             | Record::JobCleared { .. }
-            | Record::Ended { .. } => return,
+            | Record::Ended => return,
         };
         self.seen.0.insert(seen);
     }

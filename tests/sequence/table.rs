@@ -9,7 +9,7 @@ use perigee::reason::{Name, Reason};
 use perigee::sequence::apply::advance;
 use perigee::sequence::event::Refusal;
 use perigee::sequence::state::{
-    Exit, Filing, Halt, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
+    Exit, Halt, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
 };
 use perigee::sequence::{AttemptId, Board, Effect, Event, Execution, Record, Recorded, apply, decide};
 
@@ -47,10 +47,10 @@ ended,cleared       -             -            -             -           -      
 ";
 
 const STEP_RECORDS: &str = "
-          StepStarted  StepEnded
-waiting   active       ended
-active    -            ended
-ended     -            -
+          StepStarted  StepResumed  StepEnded
+waiting   active       -            ended
+active    -            active       ended
+ended     -            -            -
 ";
 
 const EXECUTION_RECORDS: &str = "
@@ -101,6 +101,7 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
 fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let records = [
         ("StepStarted", Record::StepStarted { step: 0 }),
+        ("StepResumed", Record::StepResumed { step: 0 }),
         ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
     ];
     let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
@@ -117,7 +118,7 @@ fn every_step_record_in_every_step_state_is_applied_or_illegal() {
         });
         (name, outcomes.map(str::to_owned).collect())
     });
-    assert_table(STEP_RECORDS, &["StepStarted", "StepEnded"], rows.collect());
+    assert_table(STEP_RECORDS, &["StepStarted", "StepResumed", "StepEnded"], rows.collect());
 }
 
 #[test]
@@ -127,14 +128,14 @@ fn every_execution_record_in_every_phase_is_applied_or_illegal() {
         ("Released", Record::Released),
         ("Halted", Record::Halted { halt: Halt::Operator }),
         ("Settled", Record::Settled { verdict: Verdict::Succeeded }),
-        ("Ended", Record::Ended { report: Filing::Filed }),
+        ("Ended", Record::Ended),
     ];
     let verdict = Verdict::Succeeded;
     let phases = [
         ("held", Phase::Held),
         ("open", Phase::Open),
         ("settled", Phase::Settled { verdict: verdict.clone(), at: at(2) }),
-        ("ended", Phase::Ended { verdict, at: at(2), report: Filing::Filed }),
+        ("ended", Phase::Ended { verdict, at: at(2) }),
     ];
     let rows = phases.into_iter().map(|(name, phase)| {
         let outcomes = records.iter().map(|(_, record)| {

@@ -105,8 +105,7 @@ fn what_has_ended_cannot_be_stopped_or_submitted_again() {
     let late = feed(&mut board, ask(Target::Execution, Verb::Stop), 11);
     assert!(matches!(late, Err(Refusal::InvalidState { .. })), "{late:?}");
     feed(&mut board, Event::Reported(attempt(0, 0), Report::Cleared(Default::default())), 12).expect("fits");
-    let filing = perigee::sequence::state::Filing::Filed;
-    feed(&mut board, Event::Filed { execution: execution(1), filing }, 13).expect("fits");
+    feed(&mut board, Event::Filed(execution(1)), 13).expect("fits");
     assert!(board.live.is_empty());
     let later = feed(&mut board, ask(Target::Execution, Verb::StopNow), 14);
     assert!(matches!(&later, Err(Refusal::InvalidState { state, .. }) if state == "ended"), "{later:?}");

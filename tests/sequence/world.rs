@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use perigee::bundle::Hostname;
 use perigee::reason::{Name, Reason};
 use perigee::sequence::event::Report;
-use perigee::sequence::state::{Exit, Filing, Logs, Signal};
+use perigee::sequence::state::{Exit, Logs, Signal};
 use perigee::sequence::{AttemptId, Board, Effect, Event};
 
 use super::plans::{Answer, End, Fate, Fates, Start};
@@ -72,7 +72,7 @@ impl World {
                 self.answers.push(Event::Transferred { execution: *execution, step: *step, result });
             }
             Effect::Report(execution) => {
-                self.answers.push(Event::Filed { execution: *execution, filing: Filing::Filed });
+                self.answers.push(Event::Filed(*execution));
             }
         }
     }

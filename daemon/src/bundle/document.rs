@@ -314,7 +314,10 @@ fn block(value: &Value, indent: usize, out: &mut String) {
                 out.replace_range(start + indent..start + indent + 2, "- ");
             }
         }
-        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+        Value::String(text) => {
+            let _ = writeln!(out, "{:indent$}{}", "", quoted(text));
+        }
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => {
             let _ = writeln!(out, "{:indent$}{scalar}", "");
         }
     }
@@ -328,10 +331,26 @@ fn nested(value: &Value, indent: usize, out: &mut String) {
             out.push('\n');
             block(value, indent + 2, out);
         }
-        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+        Value::String(text) => {
+            let _ = writeln!(out, " {}", quoted(text));
+        }
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => {
             let _ = writeln!(out, " {scalar}");
         }
     }
+}
+
+/// A JSON string, with what YAML forbids or folds escaped besides: DEL, C1 controls, line and paragraph separators, the
+/// byte-order mark and the two last code points of the plane.
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string().chars().fold(String::new(), |mut out, c| {
+        if matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        out
+    })
 }
 
 fn quoted_key(key: &str) -> String {
@@ -339,7 +358,7 @@ fn quoted_key(key: &str) -> String {
     let plain = key.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
         && !key.is_empty()
         && !YAML_1_1_WORDS.contains(&key.to_lowercase().as_str());
-    if plain { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
+    if plain { key.to_owned() } else { quoted(key) }
 }
 
 #[cfg(test)]
@@ -348,7 +367,21 @@ mod tests {
 
     #[test]
     fn strings_that_yaml_1_1_would_misread_come_back_as_strings() {
-        let words = ["yes", "on", "3.10", "1_000", "12:30:45", "2026-01-01", "<<", "multi\nline", "tab\t", "é", "null"];
+        let words = [
+            "yes",
+            "on",
+            "3.10",
+            "1_000",
+            "12:30:45",
+            "2026-01-01",
+            "<<",
+            "multi\nline",
+            "tab\t",
+            "é",
+            "null",
+            "\u{7f}\u{85}\u{9f}\u{2028}\u{feff}\u{ffff}",
+            "\u{1f600}",
+        ];
         let map: BTreeMap<&str, &str> = words.iter().map(|w| (*w, *w)).collect();
         let text = write("x", &map).expect("writes");
         let back: BTreeMap<String, String> = read("x", text.as_bytes()).expect("reads");

@@ -121,7 +121,7 @@ impl Ledger {
     pub fn started(&mut self, boot: &str, version: &str) -> Result<(), LedgerError> {
         let frame = Frame::Started { boot: boot.to_owned(), version: version.to_owned() };
         self.journal.append(&frame)?;
-        Ok(())
+        Ok(self.index.set_boot(boot)?)
     }
 
     /// Commits the records of one decision: on return they are on the medium.

@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
     use crate::plan::Plan;
-    use crate::sequence::state::{Filing, Logs, Remains, Run, Signal};
+    use crate::sequence::state::{Logs, Remains, Run, Signal};
     use crate::time::{BootTime, Timestamp};
 
     const AT: Timestamp = Timestamp { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(0) };
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(execution_state(&known), State::Held);
         known.phase = Phase::Settled { verdict: Verdict::Succeeded, at: AT };
         assert_eq!(execution_state(&known), State::Running, "its report is not yet in the outbox");
-        known.phase = Phase::Ended { verdict: skipped(), at: AT, report: Filing::Filed };
+        known.phase = Phase::Ended { verdict: skipped(), at: AT };
         assert_eq!(execution_state(&known), State::Skipped);
         let preparing = Job { attempt: 1, state: JobState::Preparing };
         let mut step = Step { state: StepState::Active { since: AT }, jobs: vec![preparing.clone(), preparing] };

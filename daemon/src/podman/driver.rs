@@ -216,9 +216,9 @@ impl Driver {
             });
             match looked.await {
                 None => return,
-                Some(Ok(found)) if found.state.alive() || !found.state.has_started() => {
-                    tokio::time::sleep(WAIT_PAUSE).await
-                }
+                Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
+                // A boot resets containers to `created`, with an exit code of 0: that is no end.
+                Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
                 Some(Ok(Inspected { state, .. })) => {
                     let exit = Exit { code: state.exit_code, oom: state.oom_killed };
                     return self.tell(attempt, Report::Exited(exit)).await;

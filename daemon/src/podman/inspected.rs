@@ -55,6 +55,12 @@ impl InspectedState {
         self.started_at > jiff::Timestamp::UNIX_EPOCH
     }
 
+    /// Whether its process has lived and ended, so that its exit code means something.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_started() && matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
+    }
+
     /// Whether its process lives.
     #[must_use]
     pub fn alive(&self) -> bool {

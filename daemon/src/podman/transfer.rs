@@ -10,7 +10,7 @@ use super::{failure, files};
 use crate::bundle::ExecutionId;
 use crate::plan::{Transfer, Work};
 use crate::reason::{Name, Reason};
-use crate::sequence::state::{Filing, Phase, StepState};
+use crate::sequence::state::StepState;
 use crate::sequence::{Board, Event, Execution};
 
 impl Driver {
@@ -67,29 +67,20 @@ impl Driver {
         work.await.unwrap_or_else(|error| Err(Reason::new(Name::Internal, error.to_string())))
     }
 
-    /// Puts the report of an execution into the outbox.
+    /// Puts the report of an execution into the outbox, and does not give up: space comes back when the ground
+    /// acknowledges entries, and an execution has not ended before its results are safe.
     pub(super) async fn report(&self, id: ExecutionId, execution: &Arc<Execution>) {
         let mut pause = RETRY_FIRST;
-        // Space may come back when the ground acknowledges entries; but an execution must end.
-        for last in [false, false, false, false, true] {
+        loop {
             let (outbox, copy) = (self.outbox.clone(), execution.clone());
-            let filed = tokio::task::spawn_blocking(move || outbox.file(&copy)).await;
-            let error = match filed {
-                Ok(Ok(())) => return self.handle.report(Event::Filed { execution: id, filing: Filing::Filed }).await,
+            let error = match tokio::task::spawn_blocking(move || outbox.file(&copy)).await {
+                Ok(Ok(())) => return self.handle.report(Event::Filed(id)).await,
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            tracing::error!(execution = %id, %error, "failed to file a report");
-            if last {
-                let filing = Filing::Failed(Reason::new(Name::TransferError, error));
-                return self.handle.report(Event::Filed { execution: id, filing }).await;
-            }
+            tracing::error!(execution = %id, %error, "failed to file a report, will try again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
-            let phase = self.handle.snapshot().board.live.get(&id).map(|known| known.phase.clone());
-            if !matches!(phase, Some(Phase::Settled { .. })) {
-                return;
-            }
         }
     }
 }

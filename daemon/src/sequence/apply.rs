@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::record::{Record, Recorded};
-use super::state::{Board, Execution, Filing, Job, JobState, Phase, Remains, Run, Step, StepState, Verdict};
+use super::state::{Board, Execution, Job, JobState, Phase, Remains, Run, Step, StepState, Verdict};
 use crate::bundle::ExecutionId;
 use crate::time::Timestamp;
 
@@ -69,8 +69,8 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
             Phase::Held | Phase::Open => execution.phase = Phase::Settled { verdict: verdict.clone(), at },
             Phase::Settled { .. } | Phase::Ended { .. } => return Err(Illegal::new(recorded, &execution.phase)),
         },
-        Record::Ended { report } => end(execution, report, recorded)?,
-        Record::StepStarted { step } | Record::StepEnded { step, .. } => {
+        Record::Ended => end(execution, recorded)?,
+        Record::StepStarted { step } | Record::StepResumed { step } | Record::StepEnded { step, .. } => {
             let Some(step) = execution.steps.get_mut(*step) else {
                 return Err(Illegal::new(recorded, &"without that step"));
             };
@@ -95,10 +95,10 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
     Ok(())
 }
 
-fn end(execution: &mut Execution, report: &Filing, recorded: &Recorded) -> Result<(), Box<Illegal>> {
+fn end(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {
     match &execution.phase {
         Phase::Settled { verdict, at } => {
-            execution.phase = Phase::Ended { verdict: verdict.clone(), at: *at, report: report.clone() };
+            execution.phase = Phase::Ended { verdict: verdict.clone(), at: *at };
             Ok(())
         }
         phase @ (Phase::Held | Phase::Open | Phase::Ended { .. }) => Err(Illegal::new(recorded, phase)),
@@ -108,7 +108,9 @@ fn end(execution: &mut Execution, report: &Filing, recorded: &Recorded) -> Resul
 fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>> {
     let at = recorded.at;
     step.state = match (&recorded.record, &step.state) {
-        (Record::StepStarted { .. }, StepState::Waiting) => StepState::Active { since: at },
+        (Record::StepStarted { .. }, StepState::Waiting) | (Record::StepResumed { .. }, StepState::Active { .. }) => {
+            StepState::Active { since: at }
+        }
         (Record::StepEnded { verdict, .. }, StepState::Waiting) => {
             for job in &mut step.jobs {
                 job.state = never_started(verdict, at);

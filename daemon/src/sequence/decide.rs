@@ -12,7 +12,7 @@ use super::effect::Effect;
 use super::event::{Event, Refusal, Report, Target, Verb};
 use super::record::{Record, Recorded};
 use super::state::{
-    AttemptId, Board, Execution, Filing, Halt, Job, JobState, Phase, Remains, Signal, StepState, StopCause, Verdict,
+    AttemptId, Board, Execution, Halt, Job, JobState, Phase, Remains, Signal, StepState, StopCause, Verdict,
 };
 use crate::bundle::ExecutionId;
 use crate::outcome;
@@ -43,7 +43,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Asked { execution, target, verb } => draft.asked(execution, target, verb)?,
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
         Event::Transferred { execution, step, result } => draft.transferred(execution, step, result)?,
-        Event::Filed { execution, filing } => draft.filed(execution, filing)?,
+        Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed => draft.time_passed()?,
         Event::Rebooted => draft.rebooted()?,
     }
@@ -114,7 +114,9 @@ impl Draft<'_> {
             for job in jobs {
                 self.stop_job(id, (step, job), &part.jobs[job], signal)?;
             }
-            if part.state == StepState::Waiting {
+            // A transfer has no process that could be told: what it has moved stays, what it moves yet counts no more.
+            let transfers = part.jobs.is_empty() && part.state.verdict().is_none();
+            if part.state == StepState::Waiting || transfers {
                 self.record(id, Record::StepEnded { step, verdict: stopped() })?;
             }
         }
@@ -207,9 +209,9 @@ impl Draft<'_> {
         Ok(self.record(id, Record::StepEnded { step, verdict })?)
     }
 
-    fn filed(&mut self, id: ExecutionId, filing: Filing) -> Result<(), Refusal> {
+    fn filed(&mut self, id: ExecutionId) -> Result<(), Refusal> {
         match self.get(id).map(|known| &known.phase) {
-            Some(Phase::Settled { .. }) => Ok(self.record(id, Record::Ended { report: filing })?),
+            Some(Phase::Settled { .. }) => Ok(self.record(id, Record::Ended)?),
             Some(Phase::Held | Phase::Open | Phase::Ended { .. }) | None => {
                 Err(Refusal::Late(format!("the report of {id}")))
             }
@@ -265,6 +267,9 @@ impl Draft<'_> {
         for id in self.live() {
             let Some(execution) = self.get(id).cloned() else { continue };
             for (step, part) in execution.steps.iter().enumerate() {
+                if matches!(part.state, StepState::Active { .. }) {
+                    self.record(id, Record::StepResumed { step })?;
+                }
                 for (job, known) in part.jobs.iter().enumerate() {
                     let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
                     match &known.state {

@@ -48,6 +48,7 @@ impl<'a> Draft<'a> {
             Record::Released
             | Record::Halted { .. }
             | Record::StepStarted { .. }
+            | Record::StepResumed { .. }
             | Record::StepEnded { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
@@ -57,7 +58,7 @@ impl<'a> Draft<'a> {
             | Record::JobEnded { .. }
             | Record::JobCleared { .. }
             | Record::Settled { .. }
-            | Record::Ended { .. } => {
+            | Record::Ended => {
                 if !self.touched.contains_key(&execution) {
                     self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
                 }

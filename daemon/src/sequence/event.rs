@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::state::{AttemptId, Exit, Filing, JobState, Logs};
+use super::state::{AttemptId, Exit, JobState, Logs};
 use crate::bundle::ExecutionId;
 use crate::plan::Plan;
 use crate::reason::{Name, Reason};
@@ -39,13 +39,8 @@ pub enum Event {
         /// How it went.
         result: Result<(), Reason>,
     },
-    /// The report was put into the outbox, or could not be.
-    Filed {
-        /// The execution.
-        execution: ExecutionId,
-        /// How it went.
-        filing: Filing,
-    },
+    /// The report was put into the outbox.
+    Filed(ExecutionId),
     /// A deadline may have passed.
     TimePassed,
     /// The board booted since the last record.

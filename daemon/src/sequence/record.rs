@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Exit, Filing, Halt, Logs, Signal, StopCause, Verdict};
+use super::state::{Exit, Halt, Logs, Signal, StopCause, Verdict};
 use crate::bundle::ExecutionId;
 use crate::plan::Plan;
 use crate::time::Timestamp;
@@ -43,6 +43,11 @@ pub enum Record {
     },
     /// A step's budget began.
     StepStarted {
+        /// Index of the step.
+        step: usize,
+    },
+    /// The board booted while a step was active: boot time began anew, and so does its budget.
+    StepResumed {
         /// Index of the step.
         step: usize,
     },
@@ -121,9 +126,6 @@ pub enum Record {
         /// How it ended.
         verdict: Verdict,
     },
-    /// The execution is over.
-    Ended {
-        /// What became of its report.
-        report: Filing,
-    },
+    /// Its report is in the outbox: the execution is over.
+    Ended,
 }

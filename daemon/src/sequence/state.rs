@@ -51,25 +51,13 @@ pub enum Phase {
         /// When.
         at: Timestamp,
     },
-    /// Its report is in the outbox, or could not be put there.
+    /// Its report is in the outbox.
     Ended {
         /// How it ended.
         verdict: Verdict,
         /// When.
         at: Timestamp,
-        /// What became of the report.
-        report: Filing,
     },
-}
-
-/// What became of a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filing {
-    /// It is in the outbox.
-    Filed,
-    /// It could not be written.
-    Failed(Reason),
 }
 
 /// Why nothing of an execution starts any more.

@@ -14,7 +14,6 @@ use super::answer::{Failure, blocking};
 use super::id::status_of;
 use crate::bundle::{ExecutionId, StepId};
 use crate::ledger::Queries;
-use crate::reason::{Name, Reason};
 use crate::sequence::{Record, Recorded};
 use crate::view;
 
@@ -33,9 +32,7 @@ pub(super) async fn events(
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let queries = desk.queries();
-    let queries =
-        queries.ok_or_else(|| Failure::unavailable(Reason::new(Name::LedgerUnavailable, "the ledger is not open")))?;
+    let queries = desk.open_queries()?;
     let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let walk = Walk {
         since: query.since.or(resumed).unwrap_or(0),

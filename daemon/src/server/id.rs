@@ -53,10 +53,8 @@ async fn find(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {
     let snapshot = desk.handle.snapshot();
     let live = snapshot.board.live.keys().filter(|id| id.to_string().replace('-', "").starts_with(&digits)).copied();
     let mut found: Vec<ExecutionId> = live.collect();
-    if let Some(queries) = desk.queries() {
-        let prefix = digits.clone();
-        found.extend(blocking(move || queries.index().with_prefix(&prefix)).await?);
-    }
+    let (queries, prefix) = (desk.open_queries()?, digits.clone());
+    found.extend(blocking(move || queries.index().with_prefix(&prefix)).await?);
     match found.as_slice() {
         [one] => Ok(*one),
         [] => Err(Failure::not_found(format!("there is no execution `{text}`"))),
@@ -72,10 +70,7 @@ pub(super) async fn status_of(desk: &Desk, snapshot: &Snapshot, id: ExecutionId)
     if let Some(execution) = snapshot.board.live.get(&id) {
         return Ok(view::status(execution, Some(&snapshot.board)));
     }
-    let queries = desk.queries();
-    let ended = match queries {
-        Some(queries) => blocking(move || queries.index().get(id)).await?,
-        None => None,
-    };
+    let queries = desk.open_queries()?;
+    let ended = blocking(move || queries.index().get(id)).await?;
     ended.map(|ended| ended.status).ok_or_else(|| Failure::not_found(format!("there is no execution `{id}`")))
 }

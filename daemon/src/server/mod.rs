@@ -29,6 +29,8 @@ use crate::downlink::Outbox;
 use crate::handle::Handle;
 use crate::intake::Intake;
 use crate::ledger::Queries;
+use crate::reason::{Name, Reason};
+use crate::server::answer::Failure;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -49,6 +51,12 @@ impl Desk {
     /// The ledger's queries, once it is open.
     fn queries(&self) -> Option<Queries> {
         self.queries.borrow().clone()
+    }
+
+    /// The ledger's queries, for answers that cannot be given without.
+    fn open_queries(&self) -> Result<Queries, Failure> {
+        let closed = || Reason::new(Name::LedgerUnavailable, "the ledger is not open; `perigee status` says why");
+        self.queries().ok_or_else(|| Failure::unavailable(closed()))
     }
 }
 

@@ -133,9 +133,7 @@ pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Re
 pub(super) async fn history(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Vec<EventLine>>, Failure> {
     let named = resolve(&desk, &id).await?;
     let execution = named.status.execution;
-    let queries = desk.queries();
-    let queries =
-        queries.ok_or_else(|| Failure::unavailable(Reason::new(Name::LedgerUnavailable, "the ledger is not open")))?;
+    let queries = desk.open_queries()?;
     let records = blocking(move || queries.history(execution)).await?;
     let steps: Vec<StepId> = named.status.steps.iter().map(|step| step.id.clone()).collect();
     let part = match named.target {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::StepId;
 use crate::outcome;
-use crate::sequence::state::{Filing, Halt, StopCause};
+use crate::sequence::state::{Halt, StopCause};
 use crate::sequence::{Record, Recorded};
 
 /// One line of `history` and of the event stream.
@@ -49,8 +49,11 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
         Record::Settled { verdict } => {
             (execution.to_string(), "settled".to_owned(), verdict.reason().map(ToString::to_string))
         }
-        Record::Ended { report } => (execution.to_string(), "ended".to_owned(), filing_detail(report)),
+        Record::Ended => (execution.to_string(), "ended".to_owned(), None),
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
+        Record::StepResumed { step } => {
+            (step_id(*step), "resumed".to_owned(), Some("the board booted; its budget begins anew".to_owned()))
+        }
         Record::StepEnded { step, verdict } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),
@@ -84,11 +87,4 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
         }
     };
     EventLine { cursor, at: recorded.at.wall, id, event, detail }
-}
-
-fn filing_detail(report: &Filing) -> Option<String> {
-    match report {
-        Filing::Filed => None,
-        Filing::Failed(reason) => Some(format!("its report could not be put into the outbox: {reason}")),
-    }
 }
