@@ -55,6 +55,10 @@ pub struct Operation {
 pub struct Task {
     /// Where it starts.
     pub place: Place,
+    /// Where the values of its keys stand.
+    pub places: BTreeMap<String, Place>,
+    /// Its position in the list; tasks that could not be read leave gaps.
+    pub position: usize,
     /// Its field in the file, `tasks[n]`.
     pub field: String,
     /// Its name, which becomes the step's.
@@ -65,6 +69,14 @@ pub struct Task {
     pub volume: VolumeName,
     /// What it does.
     pub kind: TaskKind,
+}
+
+impl Task {
+    /// Where the value of a key stands, or the task when it has none.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Place {
+        self.places.get(key).copied().unwrap_or(self.place)
+    }
 }
 
 /// What a task does.
@@ -155,11 +167,12 @@ fn tasks(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Task> {
         let message = format!("found {} tasks, expected 1 to {STEPS}", items.len());
         findings.error(fields.place_of("tasks"), "tasks", message, "list at least one task, or split the operation");
     }
-    items.iter().take(STEPS).enumerate().filter_map(|(i, node)| task(node, &format!("tasks[{i}]"), findings)).collect()
+    items.iter().take(STEPS).enumerate().filter_map(|(i, node)| task(node, i, findings)).collect()
 }
 
-fn task(node: &Node, path: &str, findings: &mut Findings) -> Option<Task> {
-    let fields = Fields::open(node, path, findings)?;
+fn task(node: &Node, position: usize, findings: &mut Findings) -> Option<Task> {
+    let path = format!("tasks[{position}]");
+    let fields = Fields::open(node, &path, findings)?;
     let id = fields.required_name("id", "name the task; the name must be unique in the operation", findings);
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let known: Vec<&str> = match kind.strip_prefix(PREFIX) {
@@ -181,7 +194,9 @@ fn task(node: &Node, path: &str, findings: &mut Findings) -> Option<Task> {
     };
     Some(Task {
         place: fields.place(),
-        field: path.to_owned(),
+        places: fields.places(),
+        position,
+        field: path.clone(),
         id: id?,
         on_failure: on_failure?,
         volume: volume?,
@@ -410,8 +425,9 @@ fn downlink(fields: &Fields<'_>, findings: &mut Findings) -> Option<Downlink> {
 
 fn sources(fields: &Fields<'_>, hint: &str, findings: &mut Findings) -> Option<Vec<(String, Place)>> {
     fields.required("source", hint, findings)?;
+    let empty = fields.list("source", findings)?.is_empty();
     let sources = fields.texts("source", findings)?;
-    if sources.is_empty() {
+    if empty {
         findings.error(fields.place_of("source"), fields.name("source"), "the list is empty", hint);
     }
     Some(sources)
@@ -436,5 +452,5 @@ pub fn check_node(task: &Task, run: &PodRun, known: &[NodeName], findings: &mut 
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("expected one of: {}", names.join(", ")),
     };
-    findings.error(task.place, format!("{}.node", task.field), format!("unknown node `{}`", run.node), hint);
+    findings.error(task.place_of("node"), format!("{}.node", task.field), format!("unknown node `{}`", run.node), hint);
 }
