@@ -336,6 +336,16 @@ fn a_content_that_changed_since_it_was_measured_is_never_packed() {
 }
 
 #[test]
+fn a_header_that_no_reader_would_take_is_never_packed() {
+    let sample = Sample::new();
+    let mut header = sample.header();
+    let size = usize::try_from(limits::TEXT_ENTRY_BYTES).expect("fits");
+    header.operation.description = Some("x".repeat(size));
+    let refused = write::archive(&mut Vec::new(), &header, &mut |_| Ok(Box::new(std::io::empty())));
+    assert!(matches!(&refused, Err(write::WriteError::Entry { path, .. }) if path == Header::PATH), "{refused:?}");
+}
+
+#[test]
 fn a_path_or_size_that_ustar_cannot_say_is_never_packed() {
     let longest = "a".repeat(limits::PATH_BYTES);
     assert!(write::tar_header(&longest, limits::ENTRY_BYTES).is_ok());
