@@ -17,48 +17,48 @@ use super::invariants::reports;
 use super::plans::{at, empty_plan, execution, job, step};
 
 const REPORTS: &str = "
-                    Prepared   NotPrepared          Started   NotStarted           Exited             Lost                 Cleared
-waiting             stale      stale                stale     stale                stale              stale                stale
-preparing           prepared   failed(start_error)  stale     stale                stale              stale                stale
-prepared            stale      stale                stale     stale                stale              stale                stale
-launching           stale      stale                running   failed(start_error)  stale              failed(lost)         stale
-launching,stop      stale      stale                stopping  failed(start_error)  stale              failed(lost)         stale
-running             stale      stale                stale     stale                succeeded          failed(lost)         stale
-stopping,timeout    stale      stale                stale     stale                failed(timeout)    failed(lost)         stale
-stopping,operator   stale      stale                stale     stale                failed(stopped)    failed(lost)         stale
-ended,nothing       clear      stale                clear     stale                stale              stale                stale
-ended,owed          clear      stale                clear     stale                stale              stale                cleared
-ended,cleared       clear      stale                clear     stale                stale              stale                stale
+                  Prepared NotPrepared         Started  NotStarted          Exited          Lost         Cleared
+waiting           stale    stale               stale    stale               stale           stale        stale
+preparing         prepared failed(start_error) stale    stale               stale           stale        stale
+prepared          stale    stale               stale    stale               stale           stale        stale
+launching         stale    stale               running  failed(start_error) stale           failed(lost) stale
+launching,stop    stale    stale               stopping failed(start_error) stale           failed(lost) stale
+running           stale    stale               stale    stale               succeeded       failed(lost) stale
+stopping,timeout  stale    stale               stale    stale               failed(timeout) failed(lost) stale
+stopping,operator stale    stale               stale    stale               failed(stopped) failed(lost) stale
+ended,nothing     clear    stale               clear    stale               stale           stale        stale
+ended,owed        clear    stale               clear    stale               stale           stale        cleared
+ended,cleared     clear    stale               clear    stale               stale           stale        stale
 ";
 
 const JOB_RECORDS: &str = "
-                    JobPreparing  JobPrepared  JobLaunching  JobStarted  JobStopping     JobEnded   JobCleared
-waiting             preparing     -            -             -           -               ended      -
-preparing           preparing     prepared     -             -           -               ended      -
-prepared            preparing     -            launching     -           -               ended      -
-launching           -             -            -             running     launching,stop  ended      -
-launching,stop      -             -            -             running     launching,stop  ended      -
-running             -             -            -             -           stopping        ended      -
-stopping,timeout    -             -            -             -           stopping        ended      -
-stopping,operator   -             -            -             -           stopping        ended      -
-ended,nothing       -             -            -             -           -               -          -
-ended,owed          -             -            -             -           -               -          cleared
-ended,cleared       -             -            -             -           -               -          -
+                  JobPreparing JobPrepared JobLaunching JobStarted JobStopping    JobEnded JobCleared
+waiting           preparing    -           -            -          -              ended    -
+preparing         preparing    prepared    -            -          -              ended    -
+prepared          preparing    -           launching    -          -              ended    -
+launching         -            -           -            running    launching,stop ended    -
+launching,stop    -            -           -            running    launching,stop ended    -
+running           -            -           -            -          stopping       ended    -
+stopping,timeout  -            -           -            -          stopping       ended    -
+stopping,operator -            -           -            -          stopping       ended    -
+ended,nothing     -            -           -            -          -              -        -
+ended,owed        -            -           -            -          -              -        cleared
+ended,cleared     -            -           -            -          -              -        -
 ";
 
 const STEP_RECORDS: &str = "
-          StepStarted  StepEnded
-waiting   active       ended
-active    -            ended
-ended     -            -
+        StepStarted StepEnded
+waiting active      ended
+active  -           ended
+ended   -           -
 ";
 
 const EXECUTION_RECORDS: &str = "
-          Accepted  Released  Halted   Settled  Ended
-held      -         open      held     settled  -
-open      -         -         open     settled  -
-settled   -         -         settled  -        ended
-ended     -         -         ended    -        -
+        Accepted Released Halted  Settled Ended
+held    -        open     held    settled -
+open    -        -        open    settled -
+settled -        -        settled -       ended
+ended   -        -        ended   -       -
 ";
 
 #[test]

@@ -143,6 +143,21 @@ fn a_boot_ends_what_ran_and_prepares_anew_what_had_not_started() {
 }
 
 #[test]
+fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
+    let mut board = running();
+    let second = Arc::new(Plan { execution: execution(2), tenant: "u".parse().expect("legal"), ..plan_of(&[0]) });
+    let waits = feed(&mut board, Event::Submitted { plan: second, held: false }, 3).expect("taken");
+    assert_eq!(waits.effects, [], "joined names may be alike though tenants differ");
+    let exit = Exit { code: 0, oom: false };
+    let ended = feed(&mut board, Event::Reported(attempt(0, 0), Report::Exited(exit)), 10).expect("fits");
+    assert_eq!(ended.effects, [Effect::Clear(attempt(0, 0))], "what has ended still answers");
+    let cleared =
+        feed(&mut board, Event::Reported(attempt(0, 0), Report::Cleared(Default::default())), 11).expect("fits");
+    let next = AttemptId { execution: execution(2), ..attempt(0, 0) };
+    assert_eq!(cleared.effects, [Effect::Report(execution(1)), Effect::Prepare(next)]);
+}
+
+#[test]
 fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
     plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
