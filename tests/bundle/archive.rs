@@ -154,6 +154,7 @@ fn a_listing_that_no_writer_makes_is_refused() {
         (vec![sequence(), file("files/b"), file("files/a")], "is out of order"),
         (vec![sequence(), file(FILE), file(FILE)], "is there twice"),
         (vec![sequence(), sequence()], "is there twice"),
+        (vec![sequence(), file("files/a"), file("files/a.b"), file("files/a/b/c")], "`files/a` is a file and a folder"),
         (vec![sequence(), file("etc/passwd")], "is in no folder that a bundle has"),
         (vec![sequence(), file("manifests/a/b.yaml")], "is in no folder that a bundle has"),
         (vec![sequence(), file("manifests/a.txt")], "is in no folder that a bundle has"),
