@@ -158,6 +158,21 @@ fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
 }
 
 #[test]
+fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
+    let mut plan = empty_plan(execution(1), 10);
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    let mut board = submitted(Arc::new(plan));
+    feed(&mut board, Event::Rebooted, 200_000).expect("legal");
+    assert_eq!(
+        perigee::sequence::resume::resume(&board),
+        [Effect::Place { execution: execution(1), step: 0 }],
+        "the transfer is owed again"
+    );
+    feed(&mut board, Event::TimePassed, 300_000).expect("legal");
+    assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
+}
+
+#[test]
 fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
     plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
