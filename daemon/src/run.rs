@@ -12,7 +12,7 @@ use crate::clock::{self, Clock};
 use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Found, Ledger, LedgerError, Queries};
+use crate::ledger::{Boot, Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
@@ -116,13 +116,20 @@ impl Loop {
 
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let state_dir = self.settings.borrow().state_dir.clone();
-        let (mut ledger, Found { board, last_boot, notes }) = Ledger::open(&state_dir)?;
+        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open(&state_dir)?;
         for note in notes {
             tracing::warn!("{note}");
         }
-        let boot = clock::boot_id();
-        ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
-        let rebooted = last_boot.is_some_and(|last| last != boot);
+        let id = clock::boot_id();
+        let rebooted = last_boot.as_ref().is_some_and(|last| last.id != id);
+        // After a boot our boot time goes on from the newest record, so that budgets keep what they have consumed.
+        let offset_ms = match last_boot {
+            Some(last) if !rebooted => last.offset_ms,
+            Some(_) => latest.as_millis(),
+            None => 0,
+        };
+        self.clock = self.clock.continued(Duration::from_millis(offset_ms));
+        ledger.started(&Boot { id, offset_ms }, env!("CARGO_PKG_VERSION"))?;
         tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
         self.queries.send_replace(Some(ledger.queries()));
         self.board = board;

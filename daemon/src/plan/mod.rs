@@ -163,7 +163,8 @@ impl PlannedStep {
 /// Plans a bundle for this board.
 ///
 /// # Errors
-/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two Podmans.
+/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two
+/// Podmans.
 pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
     let mut planner = Planner { bundle, board, objections: Vec::new() };
     let steps = planner.steps();

@@ -267,9 +267,6 @@ impl Draft<'_> {
         for id in self.live() {
             let Some(execution) = self.get(id).cloned() else { continue };
             for (step, part) in execution.steps.iter().enumerate() {
-                if matches!(part.state, StepState::Active { .. }) {
-                    self.record(id, Record::StepResumed { step })?;
-                }
                 for (job, known) in part.jobs.iter().enumerate() {
                     let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
                     match &known.state {

@@ -280,7 +280,9 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         }
     }
     let state = held_or(outcome::job_state(job), step_state == State::Held);
-    let lived = started.zip(ended).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
+    // How long a process lived is known only where Podman could say that it ended.
+    let lived =
+        started.zip(ended).filter(|_| exit_code.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
     JobStatus {
         id: job_id(execution, step, index),
         pod_name: planned.pod_name.clone(),
