@@ -165,10 +165,13 @@ fn forward_signals(inbox: mpsc::Sender<Input>, config: Option<PathBuf>) -> Resul
 async fn watch_uplink(intake: Intake) {
     const RETRY: Duration = Duration::from_secs(10);
     loop {
-        if let Err(error) = intake.watch().await {
-            tracing::error!(%error, "the uplink directory cannot be watched, will try again");
+        match intake.watch().await {
+            Ok(()) => tracing::warn!("the uplink directory was removed or moved; it is made again"),
+            Err(error) => {
+                tracing::error!(%error, "the uplink directory cannot be watched, will try again");
+                tokio::time::sleep(RETRY).await;
+            }
         }
-        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -2,16 +2,19 @@
 //! committed, and only then acknowledged.
 //!
 //! One at a time: a bundle that is verified while another takes its place would be judged against an old state.
+//! Only regular files are looked into: a link could lead anywhere, a pipe could keep us waiting for ever.
 //! Must not: leave anything of a refused bundle but itself and its reason.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use inotify::{Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchMask};
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
@@ -30,6 +33,9 @@ use crate::verify::{self, Rejection, VerifiedBundle};
 
 /// Pause before a bundle that could not be taken is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Characters of a rejected bundle's own name that are kept; a name of ours beside it must fit into 255 bytes.
+const STEM_CHARS: usize = 50;
 
 /// Room for some events; more are read in a further look.
 const EVENT_BYTES: usize = 1024;
@@ -75,18 +81,27 @@ impl Intake {
         Self { outbox: Outbox::new(&state_dir), settings, handle, clock, turn: Arc::default(), state_dir }
     }
 
-    /// A new file for a candidate that comes in pieces; removed when the candidate is dealt with.
+    /// A new file for a candidate that comes in pieces.
     ///
     /// # Errors
     /// When the staging directory cannot be written.
-    pub fn staging_file(&self) -> io::Result<PathBuf> {
+    pub fn stage(&self) -> io::Result<(Staged, File)> {
         let folder = self.state_dir.join("staging");
         fs::create_dir_all(&folder)?;
-        Ok(folder.join(format!("{}.bundle", uuid::Uuid::now_v7())))
+        let path = folder.join(format!("{}.bundle", uuid::Uuid::now_v7()));
+        let file = File::create(&path)?;
+        Ok((Staged(path), file))
     }
 
-    /// Takes one candidate: verify, stage, commit. The candidate file is left alone.
-    pub async fn take(&self, candidate: PathBuf, hold: bool) -> Outcome {
+    /// Takes a candidate that has come in whole. Who handed it over may go away meanwhile: it is taken all the same.
+    pub async fn take_staged(&self, staged: Staged, hold: bool) -> Outcome {
+        let intake = self.clone();
+        let taken = tokio::spawn(async move { intake.take(staged.0.clone(), hold).await });
+        taken.await.unwrap_or_else(|error| unavailable(Name::Internal, error.to_string()))
+    }
+
+    /// Takes one candidate: verify, stage, commit. The candidate file is left alone. Must run to its end.
+    async fn take(&self, candidate: PathBuf, hold: bool) -> Outcome {
         let _turn = self.turn.lock().await;
         let settings = self.settings.borrow().clone();
         let staging = self.state_dir.join("staging").join("unpacked");
@@ -128,7 +143,7 @@ impl Intake {
         outcome
     }
 
-    /// Watches the uplink directory for ever. Bundles that are there already come first.
+    /// Watches the uplink directory until it is removed or moved. Bundles that are there already come first.
     ///
     /// # Errors
     /// When the directory cannot be made or watched.
@@ -136,16 +151,17 @@ impl Intake {
         let folder = self.settings.borrow().uplink_dir.clone();
         fs::create_dir_all(&folder)?;
         let inotify = Inotify::init()?;
-        inotify.watches().add(&folder, WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO)?;
+        let arrivals = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO;
+        inotify.watches().add(&folder, arrivals | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF)?;
         let mut arrivals = inotify.into_event_stream([0; EVENT_BYTES])?;
         loop {
             // What arrived is read off the directory itself; an event only says that something did.
-            let left = self.scan(&folder).await;
-            if left {
-                // Time ran out without an arrival: the scan is due all the same.
-                let _ = tokio::time::timeout(RETRY, arrivals.next()).await;
-            } else if let Some(arrival) = arrivals.next().await {
-                arrival?;
+            let pause = if self.scan(&folder).await { RETRY } else { Duration::MAX };
+            // Without an arrival in time, the scan is due all the same.
+            let Ok(arrival) = tokio::time::timeout(pause, arrivals.next()).await else { continue };
+            let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
+            if arrival.transpose()?.is_none_or(|arrival| arrival.mask.intersects(gone)) {
+                return Ok(());
             }
         }
     }
@@ -195,15 +211,19 @@ impl Intake {
         }
     }
 
-    /// Moves a bundle to `rejected/`, its reason beside it; the oldest go when there are too many.
+    /// Moves a bundle to `rejected/` as it is, its reason beside it; the oldest go when there are too many.
     fn reject(&self, path: &Path, rejection: &Rejection) -> io::Result<()> {
         let folder = self.state_dir.join("rejected");
         fs::create_dir_all(&folder)?;
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        stem = stem.chars().take(STEM_CHARS).collect();
         let unique = format!("{}-{stem}", uuid::Uuid::now_v7().simple());
         disk::write_durably(&folder.join(format!("{unique}.json")), &serde_json::to_vec_pretty(rejection)?)?;
         let target = folder.join(format!("{unique}.bundle"));
-        if fs::rename(path, &target).is_err() {
+        if let Err(error) = fs::rename(path, &target) {
+            if !fs::symlink_metadata(path)?.is_file() {
+                return Err(error);
+            }
             fs::copy(path, &target)?;
             fs::remove_file(path)?;
         }
@@ -215,7 +235,22 @@ impl Intake {
         names.sort();
         let most = 2 * self.settings.borrow().rejected;
         let surplus = names.len().saturating_sub(most);
-        names.iter().take(surplus).try_for_each(fs::remove_file)
+        names.iter().take(surplus).try_for_each(|path| match fs::symlink_metadata(path)?.is_dir() {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        })
+    }
+}
+
+/// A candidate that came in pieces; the file goes with this.
+#[derive(Debug)]
+pub struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "failed to remove a staged candidate");
+        }
     }
 }
 
@@ -231,7 +266,7 @@ fn storage(error: &io::Error) -> Outcome {
 fn unpack(candidate: &Path, staging: &Path, limit: u64, now: jiff::Timestamp) -> Result<VerifiedBundle, Outcome> {
     disk::remove_folder(staging).map_err(|error| storage(&error))?;
     fs::create_dir_all(staging).map_err(|error| storage(&error))?;
-    let file = File::open(candidate).map_err(|error| storage(&error))?;
+    let file = open(candidate)?;
     let mut texts = std::collections::BTreeMap::new();
     let mut store = |_: &Header, entry: &Entry, content: &mut dyn Read| -> io::Result<()> {
         if entry.path.starts_with("files/") {
@@ -250,6 +285,19 @@ fn unpack(candidate: &Path, staging: &Path, limit: u64, now: jiff::Timestamp) ->
     verify::verify(header, &texts).map_err(Outcome::Rejected)
 }
 
+/// Opens a candidate if it is a regular file, without following a link or waiting for a writer.
+fn open(candidate: &Path) -> Result<File, Outcome> {
+    let no_bundle = || Outcome::Rejected(Rejection::one(Name::Format, "", "", "not a regular file".to_owned()));
+    let unreadable = |error: io::Error| unavailable(Name::Internal, format!("failed to open the bundle: {error}"));
+    if !fs::symlink_metadata(candidate).map_err(unreadable)?.is_file() {
+        return Err(no_bundle());
+    }
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(candidate).map_err(unreadable)?;
+    // It may have been replaced since.
+    if file.metadata().map_err(unreadable)?.is_file() { Ok(file) } else { Err(no_bundle()) }
+}
+
 fn store_file(path: &Path, content: &mut dyn Read) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -262,6 +310,11 @@ fn store_file(path: &Path, content: &mut dyn Read) -> io::Result<()> {
 /// Bytes that are no bundle are rejected for good; a disk that cannot take them is worth another try.
 fn refused(error: &ReadError) -> Outcome {
     match error {
+        // An error that is not the system's is the decompressor's: these bytes will never be a bundle.
+        ReadError::Io { source, .. } if source.raw_os_error().is_none() => {
+            let message = format!("the bundle cannot be decompressed: {source}; transfer it again");
+            Outcome::Rejected(Rejection::one(Name::Format, "", "", message))
+        }
         ReadError::Io { doing, source } => unavailable(Name::LedgerUnavailable, format!("failed to {doing}: {source}")),
         ReadError::Document(_) | ReadError::Listing(_) => {
             Outcome::Rejected(Rejection::one(Name::Format, Header::PATH, "", error.to_string()))

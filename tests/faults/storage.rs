@@ -1,1 +1,230 @@
-//! To come.
+//! A state directory that cannot be written, and one that is full.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Board, at, pod, podman, text, until};
+use crate::{nothing_left, outbox_is_complete, prompt_status, refuses, troubled};
+
+/// A small file system of a test's own, gone with it.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mounted(at: &Path, options: &str) -> Self {
+        fs::create_dir_all(at).expect("a folder");
+        mount(&["-t", "tmpfs", "-o", options, "tmpfs", &at.display().to_string()]);
+        Self(at.to_owned())
+    }
+
+    fn remount(&self, options: &str) {
+        mount(&["-o", &format!("remount,{options}"), &self.0.display().to_string()]);
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let output = Command::new("dd").args(["if=/dev/zero", "bs=4096"]).arg(format!("of={}/ballast", self.0.display())).output();
+        assert!(!output.expect("dd runs").status.success(), "the disk is not full");
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("ballast")).expect("the ballast");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str]) {
+    let output = Command::new("mount").args(arguments).output().expect("mount runs");
+    assert!(output.status.success(), "mount {arguments:?}: {}", text(&output.stderr));
+}
+
+fn uplink_elsewhere(board: &Board) -> String {
+    format!("uplink_dir: {}", board.path("uplink").display())
+}
+
+const UNTIL_GO: &str = "echo x >> /data/starts; until [ -e /data/go ]; do sleep 0.1; done; echo said; exit 4";
+
+fn let_go(board: &Board) {
+    let claim = format!("{}.payload", board.tenant);
+    let mountpoint = podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", &claim]);
+    fs::write(Path::new(&mountpoint).join("go"), "").expect("a file");
+}
+
+/// Steps that wait behind another: their common end is one decision, too long for what a full disk has left of its
+/// last page.
+fn queue() -> String {
+    (0..60).map(|n| pod(&format!("LATER{n}"), &format!("later{n}"), "true", &["max_duration: 1"])).collect()
+}
+
+/// How much processor time a process has had, in ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a status");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
+}
+
+#[test]
+fn read_only_state_directory_is_a_trouble_and_no_end_and_writing_again_is_enough() {
+    let mut board = Board::cold("");
+    board.write_config(&uplink_elsewhere(&board));
+    let disk = Disk::mounted(&board.path("state"), "size=64m,ro");
+    board.start();
+    assert!(troubled(&prompt_status(&board), "ledger_unavailable"));
+    let bundle = board.pack(&pod("RUN", "p", "true", &[])).display().to_string();
+    refuses(&board.tool(&["submit", &bundle]), 3, &["state/staging", "Read-only"]);
+    fs::copy(&bundle, board.path("uplink/a.part")).expect("a copy");
+    fs::rename(board.path("uplink/a.part"), board.path("uplink/a.bundle")).expect("renamed");
+    assert_eq!(at(&board.json(&["list"]), "/executions").as_array().map(Vec::len), Some(0));
+
+    disk.remount("rw");
+    until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    // The one in the uplink directory was not lost, and is the same as the one submitted now.
+    let id = board.ask(&["submit", &bundle]);
+    assert_eq!(at(&board.ended(&id), "/state"), "succeeded");
+    until("the uplink directory to be empty", || (!board.path("uplink/a.bundle").exists()).then_some(()));
+    board.crash();
+    drop(disk);
+}
+
+#[test]
+fn ledger_of_a_full_disk_refuses_loses_nothing_and_works_again_with_space() {
+    let mut board = Board::cold("");
+    board.write_config(&uplink_elsewhere(&board));
+    let disk = Disk::mounted(&board.path("state"), "size=16m");
+    board.start();
+    let before = board.submit(&pod("RUN", "a", "echo x >> /data/starts", &[]));
+    assert_eq!(at(&board.ended(&before), "/state"), "succeeded");
+    let running = board.submit(&(pod("RUN", "b", UNTIL_GO, &[]) + &queue()));
+    board.reaches(&format!("{running}.RUN.0"), "running");
+
+    disk.fill();
+    let bundle = board.pack(&pod("RUN", "c", "echo x >> /data/starts", &[])).display().to_string();
+    refuses(&board.tool(&["submit", &bundle]), 3, &["No space left"]);
+    let_go(&board);
+    // The exit cannot be recorded: it is not shown, and not forgotten.
+    until("the trouble", || troubled(&prompt_status(&board), "ledger_unavailable").then_some(()));
+    assert_eq!(at(&board.status(&running), "/state"), "running");
+    assert_eq!(at(&board.status(&before), "/state"), "succeeded");
+    refuses(&board.tool(&["stop", &running]), 3, &["No space left"]);
+
+    disk.free();
+    let status = board.ended(&running);
+    assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 4);
+    assert_eq!(board.ask(&["logs", &running]), "said");
+    outbox_is_complete(&board, &running);
+    until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    let after = board.ask(&["submit", &bundle]);
+    assert_eq!(at(&board.ended(&after), "/state"), "succeeded");
+    assert_eq!(board.in_volume("starts").as_deref(), Some("x\nx\nx\n"));
+    nothing_left(&board, &after);
+
+    // What was said while the disk was full is still so after a restart.
+    board.crash();
+    board.start();
+    for (id, state) in [(&before, "succeeded"), (&running, "failed"), (&after, "succeeded")] {
+        assert_eq!(at(&board.status(id), "/state"), state);
+    }
+    board.crash();
+    drop(disk);
+}
+
+#[test]
+fn trouble_of_a_disk_that_was_full_goes_without_anybody_submitting() {
+    let mut board = Board::cold("");
+    board.write_config(&uplink_elsewhere(&board));
+    let disk = Disk::mounted(&board.path("state"), "size=16m");
+    board.start();
+    let id = board.submit(&(pod("RUN", "p", "sleep 600", &[]) + &queue()));
+    board.reaches(&format!("{id}.RUN.0"), "running");
+    disk.fill();
+    refuses(&board.tool(&["stop", &id]), 3, &["No space left"]);
+    assert!(troubled(&prompt_status(&board), "ledger_unavailable"));
+    disk.free();
+    until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    board.ask(&["stop", "--now", &id]);
+    board.ended(&id);
+    board.crash();
+    drop(disk);
+}
+
+#[test]
+fn deadline_that_passes_on_a_full_disk_is_kept_and_keeps_the_processor_idle() {
+    let mut board = Board::cold("");
+    board.write_config(&format!("{}\ntime_scale: 60", uplink_elsewhere(&board)));
+    let disk = Disk::mounted(&board.path("state"), "size=16m");
+    board.start();
+    let id = board.submit(&(pod("RUN", "p", "sleep 600", &["max_duration: 1"]) + &queue()));
+    board.reaches(&format!("{id}.RUN.0"), "running");
+    // With Podman away, it is the budget that ends the step.
+    board.podman.freeze();
+    disk.fill();
+    until("the deadline", || troubled(&prompt_status(&board), "ledger_unavailable").then_some(()));
+    let (spent, took) = crate::timed(|| {
+        let before = ticks(board.pid());
+        // Some questions and a wait: a stretch of time in which the daemon has nothing else to do.
+        assert_eq!(board.tool(&["wait", &id, "--timeout", "3s"]).status.code(), Some(5));
+        ticks(board.pid()) - before
+    });
+    assert!(spent < 100, "{spent} ticks of processor time in {took:?} of doing nothing");
+    disk.free();
+    board.reaches(&format!("{id}.RUN"), "unknown");
+    board.podman.thaw();
+    assert_eq!(at(&board.ended(&id), "/state"), "unknown");
+    until("the leftover to go", || board.containers(&id).is_empty().then_some(()));
+    board.crash();
+    drop(disk);
+}
+
+#[test]
+fn damaged_journal_is_a_trouble_that_names_the_file_and_nothing_is_accepted() {
+    let mut board = Board::new();
+    for n in 0..2 {
+        let id = board.submit(&pod("RUN", &format!("p{n}"), "true", &[]));
+        board.ended(&id);
+    }
+    board.crash();
+    let journal = fs::read_dir(board.path("state/journal")).expect("a folder").flatten().next().expect("a segment").path();
+    let mut bytes = fs::read(&journal).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&journal, &bytes).expect("written");
+    // The index is gone too, so that the damage is met.
+    fs::remove_dir_all(board.path("state/index")).expect("removed");
+    board.start();
+    let status = prompt_status(&board);
+    assert!(troubled(&status, "ledger_unavailable"));
+    let said = at(&status, "/troubles/0/message").as_str().expect("a message").to_owned();
+    assert!(said.contains(&journal.display().to_string()) && said.contains("damaged"), "{said}");
+    let bundle = board.pack(&pod("RUN", "q", "true", &[])).display().to_string();
+    refuses(&board.tool(&["submit", &bundle]), 3, &["damaged"]);
+    assert_eq!(fs::read(&journal).expect("read"), bytes, "the evidence was changed");
+}
+
+#[test]
+fn damaged_or_missing_index_is_rebuilt_from_the_journal() {
+    let mut board = Board::new();
+    let id = board.submit(&pod("RUN", "p", "exit 5", &[]));
+    board.ended(&id);
+    let history = board.ask(&["history", &id]);
+    for damage in [true, false] {
+        board.crash();
+        let index = board.path("state/index");
+        if damage {
+            let db = index.join("db");
+            let mut bytes = fs::read(&db).expect("read");
+            bytes.iter_mut().step_by(3).for_each(|byte| *byte = !*byte);
+            fs::write(db, bytes).expect("written");
+        } else {
+            fs::remove_dir_all(index).expect("removed");
+        }
+        board.start();
+        assert_eq!(at(&prompt_status(&board), "/health"), "ok");
+        assert_eq!(at(&board.status(&id), "/steps/0/jobs/0/exit_code"), 5);
+        assert_eq!(board.ask(&["history", &id]), history);
+    }
+}

@@ -68,20 +68,18 @@ pub(super) fn hand_over(client: &Client, bundle: &Path, hold: bool) -> Result<Ha
         Failed::because(Exit::Bad, format!("failed to read {}: {error}", bundle.display()), error)
     };
     let body = client.block_on(async {
-        let input: Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin> = if bundle == Path::new("-") {
-            Box::new(tokio::fs::File::open("/dev/stdin").await.map_err(|error| cannot(&error))?)
-        } else {
-            Box::new(tokio::fs::File::open(bundle).await.map_err(|error| cannot(&error))?)
-        };
-        Ok(wire::streamed(futures_util::stream::unfold(input, |mut input| async move {
-            let mut chunk = vec![0; CHUNK];
-            match input.read(&mut chunk).await {
-                Ok(0) => None,
-                Ok(n) => {
-                    chunk.truncate(n);
-                    Some((Ok(chunk.into()), input))
-                }
-                Err(error) => Some((Err(error), input)),
+        let name = if bundle == Path::new("-") { Path::new("/dev/stdin") } else { bundle };
+        let mut input = tokio::fs::File::open(name).await.map_err(|error| cannot(&error))?;
+        // What cannot be read at all (a folder, say) is the caller's mistake, not a broken transfer.
+        let first = chunk(&mut input).await.map_err(|error| cannot(&error))?;
+        Ok(wire::streamed(futures_util::stream::unfold((Some(first), input), |(first, mut input)| async move {
+            let piece = match first {
+                Some(first) => Ok(first),
+                None => chunk(&mut input).await,
+            };
+            match piece {
+                Ok(piece) if piece.is_empty() => None,
+                piece => Some((piece.map(Into::into), (None, input))),
             }
         })))
     })?;
@@ -103,6 +101,14 @@ pub(super) fn hand_over(client: &Client, bundle: &Path, hold: bool) -> Result<Ha
             Err(Failed::new(Exit::Bad, lines))
         }
     }
+}
+
+/// The next bytes; none at the end.
+async fn chunk(input: &mut tokio::fs::File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; CHUNK];
+    let n = input.read(&mut bytes).await?;
+    bytes.truncate(n);
+    Ok(bytes)
 }
 
 pub(super) fn status(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Write) -> Result<(), Failed> {

@@ -1,7 +1,6 @@
 //! Commands: each becomes an event, and its answer is the engine's.
 
 use std::io;
-use std::path::Path as FilePath;
 
 use axum::Json;
 use axum::body::Body;
@@ -34,12 +33,11 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let storage =
         |error: io::Error| Reason::new(Name::LedgerUnavailable, format!("failed to stage the bundle: {error}"));
-    let staged = desk.intake.staging_file().map_err(|error| Failure::unavailable(storage(error)))?;
+    let (staged, file) = desk.intake.stage().map_err(|error| Failure::unavailable(storage(error)))?;
     let limit = desk.settings.borrow().bundle_bytes;
-    let outcome = match receive(body, &staged, limit).await {
-        Ok(()) => desk.intake.take(staged.clone(), query.hold).await,
+    let outcome = match receive(body, File::from_std(file), limit).await {
+        Ok(()) => desk.intake.take_staged(staged, query.hold).await,
         Err(Received::Broken(error)) => {
-            remove(&staged).await;
             return Err(Failure::bad_request(format!("the transfer broke: {error}; submit again")));
         }
         Err(Received::Storage(error)) => Outcome::Unavailable(storage(error)),
@@ -47,7 +45,6 @@ pub(super) async fn submit(
             Outcome::Unavailable(Reason::new(Name::Limit, format!("the bundle is larger than {limit} bytes")))
         }
     };
-    remove(&staged).await;
     let status = match &outcome {
         Outcome::Accepted { .. } => StatusCode::CREATED,
         Outcome::AlreadyKnown { .. } => StatusCode::OK,
@@ -63,8 +60,7 @@ enum Received {
     Large,
 }
 
-async fn receive(body: Body, staged: &FilePath, limit: u64) -> Result<(), Received> {
-    let mut file = File::create(staged).await.map_err(Received::Storage)?;
+async fn receive(body: Body, mut file: File, limit: u64) -> Result<(), Received> {
     let mut pieces = body.into_data_stream();
     let mut left = limit;
     while let Some(piece) = pieces.next().await {
@@ -73,12 +69,6 @@ async fn receive(body: Body, staged: &FilePath, limit: u64) -> Result<(), Receiv
         file.write_all(&piece).await.map_err(Received::Storage)?;
     }
     file.flush().await.map_err(Received::Storage)
-}
-
-async fn remove(path: &FilePath) {
-    if let Err(error) = tokio::fs::remove_file(path).await {
-        tracing::debug!(path = %path.display(), %error, "nothing staged to remove");
-    }
 }
 
 #[derive(Debug, Deserialize)]
