@@ -16,7 +16,7 @@ use crate::ledger::{Boot, Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
-use crate::sequence::event::{Target, Verb};
+use crate::sequence::event::{Away, Target, Verb};
 use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
 use crate::systemd::Manager;
 
@@ -140,7 +140,7 @@ impl Loop {
         let owed = resume::resume(&self.board);
         self.carry_out(owed);
         // Draws the consequences that a crash may have cut off.
-        self.step(Event::TimePassed);
+        self.step(Event::TimePassed(self.away()));
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Loop {
             self.step(event);
         }
         if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
-            self.step(Event::TimePassed);
+            self.step(Event::TimePassed(self.away()));
         }
     }
 
@@ -201,7 +201,7 @@ impl Loop {
             Err(Answer::Refused(refusal)) => tracing::error!(%refusal, event = ?kept, "an event was refused"),
             Err(Answer::Unavailable(reason)) => {
                 tracing::error!(%reason, "an event could not be recorded, will try again");
-                if self.stuck.len() < STUCK_MAX && kept != Event::TimePassed {
+                if self.stuck.len() < STUCK_MAX && !matches!(kept, Event::TimePassed(_)) {
                     self.stuck.push_back(kept);
                 }
             }
@@ -274,9 +274,14 @@ impl Loop {
             Storage::Open { ledger, .. } => ledger.cursor(),
             Storage::Closed { .. } => 0,
         };
-        let snapshot = Snapshot { generation, cursor, board: self.board.clone(), troubles: self.troubles() };
+        let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
+        let snapshot = Snapshot { generation, cursor, board, troubles, away };
         self.manager.status(&status_line(&snapshot));
         self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn away(&self) -> Away {
+        self.health.away(&self.settings.borrow().nodes)
     }
 
     fn troubles(&self) -> Vec<Trouble> {

@@ -23,7 +23,10 @@ impl Disk {
 
     /// Fills it to the last byte.
     fn fill(&self) {
-        let output = Command::new("dd").args(["if=/dev/zero", "bs=4096"]).arg(format!("of={}/ballast", self.0.display())).output();
+        let output = Command::new("dd")
+            .args(["if=/dev/zero", "bs=4096"])
+            .arg(format!("of={}/ballast", self.0.display()))
+            .output();
         assert!(!output.expect("dd runs").status.success(), "the disk is not full");
     }
 
@@ -188,7 +191,8 @@ fn damaged_journal_is_a_trouble_that_names_the_file_and_nothing_is_accepted() {
         board.ended(&id);
     }
     board.crash();
-    let journal = fs::read_dir(board.path("state/journal")).expect("a folder").flatten().next().expect("a segment").path();
+    let journal =
+        fs::read_dir(board.path("state/journal")).expect("a folder").flatten().next().expect("a segment").path();
     let mut bytes = fs::read(&journal).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;

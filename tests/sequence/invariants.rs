@@ -107,7 +107,7 @@ fn tells_of(event: &Event, id: ExecutionId) -> bool {
             *execution == id
         }
         Event::Submitted { plan, .. } => plan.execution == id,
-        Event::TimePassed | Event::Rebooted => false,
+        Event::TimePassed(_) | Event::Rebooted => false,
     }
 }
 
@@ -187,7 +187,10 @@ pub(crate) fn ended(run: &Run, execution: &Execution) {
 pub(crate) fn nothing_is_left_to_think(run: &Run) {
     let now = at(run.now);
     if deadline::next(&run.board).is_none_or(|(due, _)| due > now.boot) {
-        assert_eq!(decide(&run.board, Event::TimePassed, now), Ok(Decision::default()));
+        assert_eq!(
+            decide(&run.board, Event::TimePassed(std::collections::BTreeMap::new()), now),
+            Ok(Decision::default())
+        );
     }
 }
 

@@ -223,7 +223,7 @@ impl Run {
         self.world.pass(self.now);
         let mut woken = 0;
         while deadline::next(&self.board).is_some_and(|(due, _)| due <= BootTime::from_millis(self.now)) {
-            assert!(self.handle(Event::TimePassed));
+            assert!(self.handle(Event::TimePassed(std::collections::BTreeMap::new())));
             woken += 1;
             assert!(woken <= 3, "a deadline does not go away: {:?}", deadline::next(&self.board));
         }

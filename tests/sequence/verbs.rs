@@ -167,7 +167,7 @@ fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
         [Effect::Place { execution: execution(1), step: 0 }],
         "the transfer is owed again"
     );
-    feed(&mut board, Event::TimePassed, 300_000).expect("legal");
+    feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
 }
 
@@ -176,8 +176,11 @@ fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
     plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
     let mut board = submitted(Arc::new(plan));
-    assert_eq!(feed(&mut board, Event::TimePassed, 299_999).expect("legal"), Decision::default());
-    feed(&mut board, Event::TimePassed, 300_000).expect("legal");
+    assert_eq!(
+        feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 299_999).expect("legal"),
+        Decision::default()
+    );
+    feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
     let late = Event::Transferred { execution: execution(1), step: 0, result: Ok(()) };
     assert!(matches!(feed(&mut board, late, 300_001), Err(Refusal::Late(_))));

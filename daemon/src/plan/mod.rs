@@ -150,6 +150,15 @@ impl Plan {
 }
 
 impl PlannedStep {
+    /// The node that a transfer needs; none for pods, which have theirs each.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeName> {
+        match &self.work {
+            Work::PodRun { .. } => None,
+            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+        }
+    }
+
     /// The jobs of a pod_run step; none for the others.
     #[must_use]
     pub fn jobs(&self) -> &[PlannedJob] {
