@@ -102,9 +102,9 @@ fn what_was_committed_is_there_after_a_restart() {
     let (ledger, found) = Ledger::open(folder.path()).expect("opens");
     assert_eq!(found.board, board);
     assert!(found.notes.is_empty(), "{:?}", found.notes);
-    let history = ledger.queries().history(id(1)).expect("readable");
+    let history = ledger.queries().expect("an index").history(id(1)).expect("readable");
     assert_eq!(history.iter().map(|(cursor, _)| *cursor).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    let kept = ledger.queries().index().get(id(1)).expect("readable").expect("there");
+    let kept = ledger.queries().expect("an index").index().get(id(1)).expect("readable").expect("there");
     assert_eq!(kept.status.state.as_str(), "succeeded");
 }
 
@@ -152,7 +152,7 @@ fn after_a_cut_the_journal_goes_on_without_a_gap() {
     fs::write(&path, &whole[..whole.len() - 3]).expect("written");
     let (mut ledger, Found { mut board, .. }) = Ledger::open(folder.path()).expect("opens");
     accept(&mut ledger, &mut board, 3);
-    let events = ledger.queries().events(0, 100).expect("readable");
+    let events = ledger.queries().expect("an index").events(0, 100).expect("readable");
     let cursors: Vec<u64> = events.iter().map(|(cursor, _)| *cursor).collect();
     assert_eq!(cursors, (1..=7).collect::<Vec<_>>());
 }
@@ -186,7 +186,7 @@ fn a_damaged_or_missing_index_is_rebuilt_from_the_journal() {
         damage();
         let (ledger, found) = Ledger::open(folder.path()).expect("opens");
         assert_eq!(found.board, board);
-        let kept = ledger.queries().index().get(id(1)).expect("readable");
+        let kept = ledger.queries().expect("an index").index().get(id(1)).expect("readable");
         assert!(kept.is_some(), "ended executions are known again");
     }
 }

@@ -85,11 +85,12 @@ impl Intake {
     ///
     /// # Errors
     /// When the staging directory cannot be written.
-    pub fn stage(&self) -> io::Result<(Staged, File)> {
+    pub fn stage(&self) -> Result<(Staged, File), Reason> {
         let folder = self.state_dir.join("staging");
-        fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{}.bundle", uuid::Uuid::now_v7()));
-        let file = File::create(&path)?;
+        let file = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+        let failed = |error| format!("failed to stage the bundle in {}: {error}", folder.display());
+        let file = file.map_err(|error| Reason::new(Name::LedgerUnavailable, failed(error)))?;
         Ok((Staged(path), file))
     }
 

@@ -28,5 +28,6 @@ pub mod ledger; // journal and index
 pub mod podman; // effects become libpod calls
 pub mod run; // the loop
 pub mod server; // two sockets
+pub mod storage; // the ledger as the loop holds it
 pub mod systemd; // the service manager
 pub mod wire; // HTTP over Unix sockets

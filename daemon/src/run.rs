@@ -18,6 +18,7 @@ use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
 use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
+use crate::storage::Storage;
 use crate::systemd::Manager;
 
 /// Pause before a ledger that failed is tried again.
@@ -34,7 +35,6 @@ pub struct Loop {
     clock: Clock,
     settings: watch::Sender<Arc<Settings>>,
     storage: Storage,
-    queries: watch::Sender<Option<Queries>>,
     board: Board,
     driver: Driver,
     health: Health,
@@ -44,12 +44,6 @@ pub struct Loop {
     stuck: VecDeque<Event>,
     config_trouble: Option<String>,
     manager: Manager,
-}
-
-/// The ledger, or why there is none.
-enum Storage {
-    Open { ledger: Box<Ledger>, trouble: Option<(TroubleName, String)> },
-    Closed { why: String },
 }
 
 /// What the loop is made of.
@@ -82,8 +76,7 @@ impl Loop {
         Self {
             clock: parts.clock,
             settings: parts.settings,
-            storage: Storage::Closed { why: "not yet opened".to_owned() },
-            queries: parts.queries,
+            storage: Storage::closed(parts.queries),
             board: Board::default(),
             driver,
             health: parts.health,
@@ -102,13 +95,12 @@ impl Loop {
     /// When another daemon works on the same state directory.
     pub fn open(&mut self) -> Result<(), LedgerError> {
         match self.try_open() {
+            Ok(()) => self.outbox.sweep(|id| self.board.live.contains_key(&id)),
             Err(error @ LedgerError::InUse { .. }) => return Err(error),
-            Err(error) => self.storage = Storage::Closed { why: chain(&error) },
-            Ok(()) => {}
-        }
-        match &self.storage {
-            Storage::Closed { why } => tracing::error!(%why, "the ledger is not available; serving status only"),
-            Storage::Open { .. } => self.outbox.sweep(|id| self.board.live.contains_key(&id)),
+            Err(error) => {
+                tracing::error!(why = chain(&error), "the ledger is not available; serving status only");
+                self.storage.cannot_open(&error);
+            }
         }
         self.publish();
         Ok(())
@@ -131,9 +123,8 @@ impl Loop {
         self.clock = self.clock.continued(Duration::from_millis(offset_ms));
         ledger.started(&Boot { id, offset_ms }, env!("CARGO_PKG_VERSION"))?;
         tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
-        self.queries.send_replace(Some(ledger.queries()));
         self.board = board;
-        self.storage = Storage::Open { ledger: Box::new(ledger), trouble: None };
+        self.storage.open(ledger);
         if rebooted {
             self.step(Event::Rebooted);
         }
@@ -166,21 +157,22 @@ impl Loop {
         self.leave().await;
     }
 
-    /// Until the next deadline, the next try of a failed ledger, or the watchdog; for ever when there is none.
+    /// Until the next deadline, the next try of a ledger in trouble, or the watchdog; for ever when there is none. What
+    /// is due waits for a ledger that fails: it could not be recorded.
     fn pause(&self) -> Duration {
         let deadline = deadline::next(&self.board).map(|(at, _)| self.clock.until(at));
-        let retry = (matches!(self.storage, Storage::Closed { .. }) || !self.stuck.is_empty()).then_some(LEDGER_RETRY);
+        let deadline = deadline.filter(|_| !self.storage.fails());
+        let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
         let all = [deadline, retry, self.manager.watchdog_pause()];
         all.into_iter().flatten().min().unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
     }
 
     fn wake(&mut self) {
-        if matches!(self.storage, Storage::Closed { .. }) {
-            match self.try_open() {
-                Ok(()) => tracing::info!("the ledger is available again"),
-                Err(error) => self.storage = Storage::Closed { why: chain(&error) },
-            }
-            self.publish();
+        if self.storage.trouble().is_some() {
+            self.recover();
+        }
+        if self.storage.fails() {
+            return;
         }
         for event in std::mem::take(&mut self.stuck) {
             self.step(event);
@@ -188,6 +180,18 @@ impl Loop {
         if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
             self.step(Event::TimePassed(self.away()));
         }
+    }
+
+    /// Tries a ledger in trouble once more.
+    fn recover(&mut self) {
+        if !self.storage.is_closed() {
+            self.storage.mend();
+        } else if let Err(error) = self.try_open() {
+            self.storage.cannot_open(&error);
+        } else {
+            tracing::info!("the ledger is available again");
+        }
+        self.publish();
     }
 
     /// Handles an event that nobody waits for. One that cannot be recorded now is kept and tried again.
@@ -226,21 +230,10 @@ impl Loop {
         if records.is_empty() {
             return Ok(());
         }
-        let unavailable = |why: &str| Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why));
-        let Storage::Open { ledger, trouble } = &mut self.storage else {
-            let Storage::Closed { why } = &self.storage else { return Ok(()) };
-            return Err(unavailable(why));
-        };
-        let position = match ledger.commit(records) {
-            Ok(position) => position,
-            Err(error) => {
-                let why = chain(&error);
-                *trouble = Some((TroubleName::LedgerUnavailable, why.clone()));
-                self.publish();
-                return Err(unavailable(&why));
-            }
-        };
-        *trouble = None;
+        let position = self.storage.commit(records).map_err(|why| {
+            self.publish();
+            Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why))
+        })?;
         let mut ended = Vec::new();
         for recorded in records {
             match apply(&mut self.board, recorded) {
@@ -248,10 +241,7 @@ impl Loop {
                 Err(illegal) => tracing::error!(%illegal, "a committed record does not apply"),
             }
         }
-        if let Err(error) = ledger.reflect(position, records, &ended) {
-            let why = format!("{}; it is rebuilt from the journal at the next start", chain(&error));
-            *trouble = Some((TroubleName::IndexUnavailable, why));
-        }
+        self.storage.reflect(position, records, &ended);
         for execution in ended {
             let id = execution.plan.execution;
             if let Err(error) = self.outbox.tidy(id) {
@@ -270,10 +260,7 @@ impl Loop {
 
     fn publish(&mut self) {
         let generation = self.snapshots.borrow().generation + 1;
-        let cursor = match &self.storage {
-            Storage::Open { ledger, .. } => ledger.cursor(),
-            Storage::Closed { .. } => 0,
-        };
+        let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
         let snapshot = Snapshot { generation, cursor, board, troubles, away };
         self.manager.status(&status_line(&snapshot));
@@ -285,18 +272,11 @@ impl Loop {
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        let storage = match &self.storage {
-            Storage::Open { trouble: None, .. } => None,
-            Storage::Open { trouble: Some((name, why)), .. } => Some((*name, why.clone())),
-            Storage::Closed { why } => {
-                Some((TroubleName::LedgerUnavailable, format!("{why}; nothing is accepted until it works")))
-            }
-        };
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
         let engines = self.health.troubles(&self.settings.borrow().nodes);
         let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
-        let all = storage.into_iter().chain(config).chain(engines);
-        all.map(|(name, message)| Trouble { name, message }).collect()
+        let others = config.into_iter().chain(engines).map(|(name, message)| Trouble { name, message });
+        self.storage.trouble().into_iter().chain(others).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {

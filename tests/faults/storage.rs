@@ -30,6 +30,13 @@ impl Disk {
         assert!(!output.expect("dd runs").status.success(), "the disk is not full");
     }
 
+    /// Gives back some of what fills it.
+    fn give_back(&self, bytes: u64) {
+        let ballast = fs::File::options().write(true).open(self.0.join("ballast")).expect("the ballast");
+        let length = ballast.metadata().expect("a length").len();
+        ballast.set_len(length - bytes).expect("shorter");
+    }
+
     fn free(&self) {
         fs::remove_file(self.0.join("ballast")).expect("the ballast");
     }
@@ -118,7 +125,7 @@ fn ledger_of_a_full_disk_refuses_loses_nothing_and_works_again_with_space() {
     disk.free();
     let status = board.ended(&running);
     assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 4);
-    assert_eq!(board.ask(&["logs", &running]), "said");
+    assert_eq!(board.ask(&["logs", &format!("{running}.RUN")]), "said");
     outbox_is_complete(&board, &running);
     until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
     let after = board.ask(&["submit", &bundle]);
@@ -132,6 +139,66 @@ fn ledger_of_a_full_disk_refuses_loses_nothing_and_works_again_with_space() {
     for (id, state) in [(&before, "succeeded"), (&running, "failed"), (&after, "succeeded")] {
         assert_eq!(at(&board.status(id), "/state"), state);
     }
+    board.crash();
+    drop(disk);
+}
+
+#[test]
+fn every_bundle_that_was_acknowledged_on_a_disk_that_fills_up_is_there_afterwards() {
+    let mut board = Board::cold("");
+    board.write_config(&uplink_elsewhere(&board));
+    let disk = Disk::mounted(&board.path("state"), "size=16m");
+    board.start();
+    disk.fill();
+    let mut held = Vec::new();
+    for kib in [16, 64, 512] {
+        disk.give_back(kib * 1024);
+        // Each takes some room: sooner or later one is refused, at whichever write.
+        for n in 0..200 {
+            let bundle = board.pack(&(pod("RUN", &format!("p{n}"), "true", &[]) + &queue())).display().to_string();
+            let output = board.tool(&["submit", "--hold", &bundle]);
+            if output.status.code() == Some(3) {
+                refuses(&output, 3, &["No space left"]);
+                break;
+            }
+            assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stderr), board.log());
+            held.push(text(&output.stdout));
+        }
+        prompt_status(&board);
+        for id in &held {
+            assert_eq!(at(&board.status(id), "/state"), "held");
+        }
+    }
+    assert!(held.len() > 10, "only {} were taken", held.len());
+    // Ends take room too: reports in the outbox, the index. Some are recorded, some not.
+    let (early, late) = held.split_at(held.len() / 2);
+    for (n, id) in early.iter().enumerate() {
+        if n % 4 == 0 {
+            disk.give_back(100 * 1024);
+        }
+        let output = board.tool(&["stop", id]);
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{}\n{}", text(&output.stderr), board.log());
+        prompt_status(&board);
+    }
+    disk.free();
+    until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    for crash in [false, true] {
+        if crash {
+            board.crash();
+            board.start();
+        }
+        let listed = board.json(&["list", "--state", "held", "--limit", "1000"]);
+        let listed = at(&listed, "/executions").as_array().map_or(0, Vec::len);
+        assert!((late.len()..=held.len()).contains(&listed), "{listed} of {} are held", held.len());
+    }
+    for id in &held {
+        let _ = board.tool(&["stop", id]);
+        assert_eq!(at(&board.ended(id), "/reason/name"), "stopped");
+    }
+    for id in late {
+        outbox_is_complete(&board, id);
+    }
+    assert_eq!(at(&prompt_status(&board), "/health"), "ok");
     board.crash();
     drop(disk);
 }

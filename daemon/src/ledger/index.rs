@@ -42,6 +42,9 @@ pub enum IndexError {
     /// sled undid a transaction.
     #[error("sled undid a transaction")]
     Undone,
+    /// It failed and was let go of.
+    #[error("the index is closed until it can be opened again")]
+    Closed,
     /// sled panicked.
     #[error("sled panicked")]
     Panic,

@@ -28,6 +28,8 @@ const FRAME_HEADER: usize = 8;
 const FRAME_MAX: usize = 32 << 20;
 /// Segments end here, so that purging can free them one by one.
 const SEGMENT_BYTES: u64 = 8 << 20;
+/// Room that a medium which was full must have again before it is trusted.
+const TRIAL_BYTES: usize = 64 * 1024;
 
 /// What one append writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +189,24 @@ impl Journal {
             self.next = first + records.len() as u64;
         }
         Ok(position)
+    }
+
+    /// After a failed append: cuts what it left, and tries whether the medium takes new bytes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn mend(&mut self) -> Result<(), JournalError> {
+        let path = path(&self.dir, self.segment);
+        let cut = self.file.set_len(self.end).and_then(|()| self.file.sync_data());
+        cut.map_err(failed("cut the unwritten tail of", &path))?;
+        self.poisoned = false;
+        let trial = self.dir.join("trial");
+        let written = crate::disk::write_durably(&trial, &[0; TRIAL_BYTES]);
+        if written.is_err() {
+            // What it half wrote takes the room that others wait for.
+            let _ = fs::remove_file(trial.with_extension("part"));
+        }
+        written.and_then(|()| fs::remove_file(&trial)).map_err(failed("write", &trial))
     }
 
     /// Where the next frame will begin.

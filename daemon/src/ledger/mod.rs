@@ -67,7 +67,8 @@ pub struct Boot {
 #[derive(Debug)]
 pub struct Ledger {
     journal: Journal,
-    index: Index,
+    index: Option<Index>,
+    index_path: PathBuf,
     starts: BTreeMap<ExecutionId, Position>,
     _lock: File,
 }
@@ -103,17 +104,19 @@ impl Ledger {
         })?;
         let mut notes = Vec::new();
         let journal = Journal::open(&state_dir.join("journal"), &mut notes)?;
-        let index = Index::open(&state_dir.join("index"), journal.end(), &mut notes)?;
-        let mut ledger = Self { journal, index, starts: BTreeMap::new(), _lock: lock };
+        let index_path = state_dir.join("index");
+        let index = Some(Index::open(&index_path, journal.end(), &mut notes)?);
+        let mut ledger = Self { journal, index, index_path, starts: BTreeMap::new(), _lock: lock };
         let mut found = ledger.replay()?;
         found.notes = notes;
         Ok((ledger, found))
     }
 
     fn replay(&mut self) -> Result<Found, LedgerError> {
-        let mut board = Board { ended: Arc::new(self.index.ended()?), ..Board::default() };
-        let from = self.index.replay_from()?;
-        let mut last_boot = self.index.last_boot()?;
+        let index = self.index()?;
+        let mut board = Board { ended: Arc::new(index.ended()?), ..Board::default() };
+        let from = index.replay_from()?;
+        let mut last_boot = index.last_boot()?;
         let mut latest = BootTime::default();
         let mut reader = self.journal.reader().start_at(from)?;
         while let Some((position, frame)) = reader.next_frame()? {
@@ -138,7 +141,34 @@ impl Ledger {
     pub fn started(&mut self, boot: &Boot, version: &str) -> Result<(), LedgerError> {
         let frame = Frame::Started { boot: boot.id.clone(), version: version.to_owned(), offset_ms: boot.offset_ms };
         self.journal.append(&frame)?;
-        Ok(self.index.set_boot(boot)?)
+        Ok(self.index()?.set_boot(boot)?)
+    }
+
+    fn index(&self) -> Result<&Index, IndexError> {
+        self.index.as_ref().ok_or(IndexError::Closed)
+    }
+
+    /// Lets go of an index that failed; until [`Self::mend`] the journal does without.
+    pub fn close_index(&mut self) {
+        self.index = None;
+    }
+
+    /// After a failure: tries whether records can be written again, takes back what was half written, and brings an
+    /// index that was closed up to the journal.
+    ///
+    /// # Errors
+    /// When it still fails.
+    pub fn mend(&mut self) -> Result<(), LedgerError> {
+        self.journal.mend()?;
+        if self.index.is_none() {
+            let mut notes = Vec::new();
+            self.index = Some(Index::open(&self.index_path, self.journal.end(), &mut notes)?);
+            if let Err(error) = self.replay() {
+                self.index = None;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Commits the records of one decision: on return they are on the medium.
@@ -153,21 +183,22 @@ impl Ledger {
     /// Brings the index up to a commit: accepted and ended executions.
     ///
     /// # Errors
-    /// When sled fails; nothing is lost, the next start replays the journal.
+    /// When sled fails; nothing is lost, the journal has it.
     pub fn reflect(
         &mut self,
         position: Position,
         records: &[Recorded],
         ended: &[Arc<Execution>],
     ) -> Result<(), LedgerError> {
-        for recorded in records.iter().filter(|recorded| matches!(recorded.record, Record::Accepted { .. })) {
-            self.starts.insert(recorded.execution, position);
-            self.index.accepted(recorded.execution, position)?;
+        let accepted = records.iter().filter(|recorded| matches!(recorded.record, Record::Accepted { .. }));
+        self.starts.extend(accepted.clone().map(|recorded| (recorded.execution, position)));
+        for recorded in accepted {
+            self.index()?.accepted(recorded.execution, position)?;
         }
         for execution in ended {
             let id = execution.plan.execution;
             let start = self.starts.remove(&id).unwrap_or(position);
-            self.index.ended_at(execution, start, position)?;
+            self.index()?.ended_at(execution, start, position)?;
         }
         Ok(())
     }
@@ -178,10 +209,10 @@ impl Ledger {
         self.journal.next_cursor().saturating_sub(1)
     }
 
-    /// A handle for queries, usable from any thread.
+    /// A handle for queries, usable from any thread; none while the index is closed.
     #[must_use]
-    pub fn queries(&self) -> Queries {
-        Queries { index: self.index.clone(), journal: self.journal.reader() }
+    pub fn queries(&self) -> Option<Queries> {
+        Some(Queries { index: self.index.clone()?, journal: self.journal.reader() })
     }
 }
 

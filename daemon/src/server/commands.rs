@@ -33,7 +33,7 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let storage =
         |error: io::Error| Reason::new(Name::LedgerUnavailable, format!("failed to stage the bundle: {error}"));
-    let (staged, file) = desk.intake.stage().map_err(|error| Failure::unavailable(storage(error)))?;
+    let (staged, file) = desk.intake.stage().map_err(Failure::unavailable)?;
     let limit = desk.settings.borrow().bundle_bytes;
     let outcome = match receive(body, File::from_std(file), limit).await {
         Ok(()) => desk.intake.take_staged(staged, query.hold).await,
