@@ -8,17 +8,24 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::time::{BootTime, Timestamp};
 
-/// Reads wall and boot time. A rig can let boot time run faster.
+/// Reads wall and boot time. A rig can let boot time run faster; after a boot it goes on from where it was last recorded.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     scale: u32,
+    offset: Duration,
 }
 
 impl Clock {
     /// A clock whose boot time runs `scale` times as fast as the board's.
     #[must_use]
     pub fn new(scale: u32) -> Self {
-        Self { scale }
+        Self { scale, offset: Duration::ZERO }
+    }
+
+    /// The same clock, its boot time ahead of the board's by what earlier boots have consumed.
+    #[must_use]
+    pub fn continued(self, offset: Duration) -> Self {
+        Self { offset, ..self }
     }
 
     /// Both clocks, now.
@@ -26,11 +33,8 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the place where time enters")]
     pub fn now(&self) -> Timestamp {
         let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-        let millis = u64::try_from(boot.as_millis()).unwrap_or(u64::MAX);
-        Timestamp {
-            wall: jiff::Timestamp::now(),
-            boot: BootTime::from_millis(millis.saturating_mul(self.scale.into())),
-        }
+        let boot = BootTime::default().after(boot.saturating_mul(self.scale)).after(self.offset);
+        Timestamp { wall: jiff::Timestamp::now(), boot }
     }
 
     /// How long to sleep until a boot time, on the board's own clock.

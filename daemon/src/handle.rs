@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Settings;
 use crate::reason::{Name, Reason};
+use crate::sequence::event::Away;
 use crate::sequence::{Board, Event, Refusal};
+use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
 pub const QUEUE: usize = 1024;
@@ -74,6 +76,16 @@ pub struct Snapshot {
     pub board: Board,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
+    /// Nodes whose Podman does not answer.
+    pub away: Away,
+}
+
+impl Snapshot {
+    /// What surrounds an execution of it.
+    #[must_use]
+    pub fn around(&self) -> Around<'_> {
+        Around { board: &self.board, away: &self.away }
+    }
 }
 
 /// The way to the loop.

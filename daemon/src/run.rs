@@ -12,12 +12,12 @@ use crate::clock::{self, Clock};
 use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Found, Ledger, LedgerError, Queries};
+use crate::ledger::{Boot, Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
-use crate::sequence::event::{Target, Verb};
+use crate::sequence::event::{Away, Target, Verb};
 use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
 use crate::storage::Storage;
 use crate::systemd::Manager;
@@ -109,13 +109,20 @@ impl Loop {
 
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let state_dir = self.settings.borrow().state_dir.clone();
-        let (mut ledger, Found { board, last_boot, notes }) = Ledger::open(&state_dir)?;
+        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open(&state_dir)?;
         for note in notes {
             tracing::warn!("{note}");
         }
-        let boot = clock::boot_id();
-        ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
-        let rebooted = last_boot.is_some_and(|last| last != boot);
+        let id = clock::boot_id();
+        let rebooted = last_boot.as_ref().is_some_and(|last| last.id != id);
+        // After a boot our boot time goes on from the newest record, so that budgets keep what they have consumed.
+        let offset_ms = match last_boot {
+            Some(last) if !rebooted => last.offset_ms,
+            Some(_) => latest.as_millis(),
+            None => 0,
+        };
+        self.clock = self.clock.continued(Duration::from_millis(offset_ms));
+        ledger.started(&Boot { id, offset_ms }, env!("CARGO_PKG_VERSION"))?;
         tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
         self.board = board;
         self.storage.open(ledger);
@@ -125,7 +132,7 @@ impl Loop {
         let owed = resume::resume(&self.board);
         self.carry_out(owed, Occasion::Resumed);
         // Draws the consequences that a crash may have cut off.
-        self.step(Event::TimePassed);
+        self.step(Event::TimePassed(self.away()));
         Ok(())
     }
 
@@ -172,7 +179,7 @@ impl Loop {
             self.step(event);
         }
         if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
-            self.step(Event::TimePassed);
+            self.step(Event::TimePassed(self.away()));
         }
     }
 
@@ -199,7 +206,7 @@ impl Loop {
             Err(Answer::Refused(refusal)) => tracing::error!(%refusal, event = ?kept, "an event was refused"),
             Err(Answer::Unavailable(reason)) => {
                 tracing::error!(%reason, "an event could not be recorded, will try again");
-                if self.stuck.len() < STUCK_MAX && kept != Event::TimePassed {
+                if self.stuck.len() < STUCK_MAX && !matches!(kept, Event::TimePassed(_)) {
                     self.stuck.push_back(kept);
                 }
             }
@@ -255,9 +262,14 @@ impl Loop {
     fn publish(&mut self) {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
-        let snapshot = Snapshot { generation, cursor, board: self.board.clone(), troubles: self.troubles() };
+        let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
+        let snapshot = Snapshot { generation, cursor, board, troubles, away };
         self.manager.status(&status_line(&snapshot));
         self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn away(&self) -> Away {
+        self.health.away(&self.settings.borrow().nodes)
     }
 
     fn troubles(&self) -> Vec<Trouble> {

@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Time since the board booted, suspend included (CLOCK_BOOTTIME), in milliseconds. It dies at a reboot.
+/// Counted time in milliseconds: CLOCK_BOOTTIME, suspend included, continued over a boot from the last record before
+/// it. It never goes back, so that a budget that ran before a boot still ends after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BootTime(u64);
 
 impl BootTime {
-    /// From milliseconds since boot.
+    /// From counted milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
+    }
+
+    /// Milliseconds since boot.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
     }
 
     /// The instant this much later.

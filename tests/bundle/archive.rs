@@ -154,6 +154,7 @@ fn a_listing_that_no_writer_makes_is_refused() {
         (vec![sequence(), file("files/b"), file("files/a")], "is out of order"),
         (vec![sequence(), file(FILE), file(FILE)], "is there twice"),
         (vec![sequence(), sequence()], "is there twice"),
+        (vec![sequence(), file("files/a"), file("files/a.b"), file("files/a/b/c")], "`files/a` is a file and a folder"),
         (vec![sequence(), file("etc/passwd")], "is in no folder that a bundle has"),
         (vec![sequence(), file("manifests/a/b.yaml")], "is in no folder that a bundle has"),
         (vec![sequence(), file("manifests/a.txt")], "is in no folder that a bundle has"),
@@ -333,6 +334,16 @@ fn a_content_that_changed_since_it_was_measured_is_never_packed() {
         });
         assert!(matches!(&answer, Err(write::WriteError::Changed { path }) if path == FILE), "{answer:?}");
     }
+}
+
+#[test]
+fn a_header_that_no_reader_would_take_is_never_packed() {
+    let sample = Sample::new();
+    let mut header = sample.header();
+    let size = usize::try_from(limits::TEXT_ENTRY_BYTES).expect("fits");
+    header.operation.description = Some("x".repeat(size));
+    let refused = write::archive(&mut Vec::new(), &header, &mut |_| Ok(Box::new(std::io::empty())));
+    assert!(matches!(&refused, Err(write::WriteError::Entry { path, .. }) if path == Header::PATH), "{refused:?}");
 }
 
 #[test]

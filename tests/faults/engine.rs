@@ -59,21 +59,22 @@ fn idle_daemon_notices_that_podman_came_and_asks_no_more() {
 }
 
 #[test]
-fn step_fails_at_its_budget_when_podman_never_comes_and_the_execution_ends() {
+fn step_fails_at_its_budget_when_podman_does_not_come_and_the_execution_ends_when_it_does() {
     let mut board = Board::cold(FAST);
     without_podman(&mut board);
     board.start();
     let tasks = pod("RUN", "p", "echo x >> /data/starts", &[ONE_MINUTE]) + &pod("NEXT", "q", "true", &[ONE_MINUTE]);
     let id = board.submit(&tasks);
-    let status = board.ended(&id);
-    assert_eq!(at(&status, "/state"), "failed");
+    board.reaches(&format!("{id}.NEXT"), "skipped");
+    let status = board.status(&id);
     assert_eq!(reason(&status, "/steps/0/jobs/0"), "timeout");
     assert_eq!(reason(&status, "/steps/1"), "sequence_stopped");
+    assert_eq!(at(&status, "/waiting_for"), "its containers to be cleared", "nobody knows what Podman still holds");
     let message = at(&status, "/steps/0/message").as_str().expect("a message");
     assert!(message.contains("podman.sock"), "the message does not say what was waited for: {message}");
-    outbox_is_complete(&board, &id);
-
     podman_comes_back(&mut board);
+    assert_eq!(at(&board.ended(&id), "/state"), "failed");
+    outbox_is_complete(&board, &id);
     until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
     until("leftovers to go", || board.containers(&id).is_empty().then_some(()));
     assert_eq!(board.in_volume("starts"), None, "it ran after its end");

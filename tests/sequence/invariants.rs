@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::OnFailure;
+use perigee::plan::Needs;
 use perigee::reason::{Name, Reason};
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
@@ -12,7 +13,7 @@ use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, Re
 use perigee::time::BootTime;
 
 use super::plans::at;
-use super::run::Run;
+use super::run::{Run, current_attempts};
 use super::world::Condition;
 
 /// All of them that look at a whole run.
@@ -22,6 +23,7 @@ pub(crate) fn check(run: &Run) {
     invariant_a_group_launches_whole_or_not_at_all(run);
     invariant_nothing_waits_for_nothing(run);
     invariant_live_pods_never_share_a_hostname(run);
+    invariant_what_must_end_was_told(run);
 }
 
 fn invariant_no_attempt_starts_twice(run: &Run) {
@@ -105,7 +107,7 @@ fn tells_of(event: &Event, id: ExecutionId) -> bool {
             *execution == id
         }
         Event::Submitted { plan, .. } => plan.execution == id,
-        Event::TimePassed | Event::Rebooted => false,
+        Event::TimePassed(_) | Event::Rebooted => false,
     }
 }
 
@@ -114,6 +116,28 @@ fn invariant_live_pods_never_share_a_hostname(run: &Run) {
     for (attempt, container) in run.world.containers.iter().filter(|(_, container)| !container.gone()) {
         let other = names.insert(&container.hostname, attempt);
         assert_eq!(other, None, "{attempt:?} answers to the same name, {}", container.hostname);
+    }
+}
+
+fn invariant_what_must_end_was_told(run: &Run) {
+    for (attempt, state) in run.board.live.values().flat_map(|known| current_attempts(known)) {
+        assert!(
+            !matches!(state, JobState::Stopping { .. }) || run.told.contains(&attempt),
+            "{attempt:?} knows nothing"
+        );
+    }
+}
+
+/// A group is launched back to back, by one effect, once.
+pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
+    let mut launched_before = BTreeSet::new();
+    for group in effects.iter().filter_map(launched) {
+        let members: BTreeSet<(usize, usize)> = group.iter().map(|(attempt, _)| (attempt.step, attempt.job)).collect();
+        let (AttemptId { execution, step, .. }, _) = group[0];
+        let plan = &board.live[&execution].plan;
+        let whole = plan.group_of(step).flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job)));
+        assert_eq!(members, whole.collect(), "a part of a group is launched");
+        assert!(group.iter().all(|(attempt, _)| launched_before.insert(*attempt)), "launched twice: {effects:?}");
     }
 }
 
@@ -129,7 +153,8 @@ pub(crate) fn no_budget_is_exceeded(run: &Run) {
     }
 }
 
-/// A step never starts after a step with `on_failure: stop` did not succeed, nor while held or halted.
+/// A step never starts after a step with `on_failure: stop` did not succeed, nor while held or halted, nor before what
+/// it depends on.
 pub(crate) fn before(board: &Board, recorded: &Recorded) {
     let Record::StepStarted { step } = recorded.record else { return };
     let execution = &board.live[&recorded.execution];
@@ -137,6 +162,11 @@ pub(crate) fn before(board: &Board, recorded: &Recorded) {
     for (planned, known) in execution.plan.steps.iter().zip(&execution.steps) {
         let failed = known.state.verdict().is_some_and(|verdict| *verdict != Verdict::Succeeded);
         assert!(!failed || planned.on_failure == OnFailure::Continue, "step {step} started after {}", planned.id);
+    }
+    for edge in &execution.plan.steps[step].after {
+        let verdict = execution.steps[edge.step].state.verdict();
+        assert!(verdict.is_some(), "step {step} started before step {} had ended", edge.step);
+        assert!(edge.needs == Needs::Ended || verdict == Some(&Verdict::Succeeded), "step {step} needs {}", edge.step);
     }
 }
 
@@ -157,7 +187,10 @@ pub(crate) fn ended(run: &Run, execution: &Execution) {
 pub(crate) fn nothing_is_left_to_think(run: &Run) {
     let now = at(run.now);
     if deadline::next(&run.board).is_none_or(|(due, _)| due > now.boot) {
-        assert_eq!(decide(&run.board, Event::TimePassed, now), Ok(Decision::default()));
+        assert_eq!(
+            decide(&run.board, Event::TimePassed(std::collections::BTreeMap::new()), now),
+            Ok(Decision::default())
+        );
     }
 }
 

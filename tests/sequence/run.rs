@@ -145,6 +145,7 @@ impl Run {
         };
         let ended = self.commit(&decision);
         invariants::nothing_is_left_to_think(self);
+        invariants::launches_are_whole(&self.board, &decision.effects);
         if !matches!(event, Event::Reported(_, Report::Prepared { .. } | Report::Started)) {
             invariants::resume_repeats(&decision.effects, &resume::resume(&self.board));
         }
@@ -222,7 +223,7 @@ impl Run {
         self.world.pass(self.now);
         let mut woken = 0;
         while deadline::next(&self.board).is_some_and(|(due, _)| due <= BootTime::from_millis(self.now)) {
-            assert!(self.handle(Event::TimePassed));
+            assert!(self.handle(Event::TimePassed(std::collections::BTreeMap::new())));
             woken += 1;
             assert!(woken <= 3, "a deadline does not go away: {:?}", deadline::next(&self.board));
         }
@@ -277,7 +278,6 @@ impl Run {
             | Record::Released
             | Record::Halted { .. }
             | Record::StepStarted { .. }
-            | Record::StepResumed { .. }
             | Record::StepEnded { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
@@ -300,7 +300,8 @@ fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
     }
 }
 
-fn current_attempts(known: &Execution) -> Vec<(AttemptId, JobState)> {
+/// The current attempt of every job, and where it is.
+pub(crate) fn current_attempts(known: &Execution) -> Vec<(AttemptId, JobState)> {
     let execution = known.plan.execution;
     let mut ids = Vec::new();
     for (step, part) in known.steps.iter().enumerate() {

@@ -17,48 +17,48 @@ use super::invariants::reports;
 use super::plans::{at, empty_plan, execution, job, step};
 
 const REPORTS: &str = "
-                    Prepared   NotPrepared          Started   NotStarted           Exited             Lost                 Cleared
-waiting             stale      stale                stale     stale                stale              stale                stale
-preparing           prepared   failed(start_error)  stale     stale                stale              stale                stale
-prepared            stale      stale                stale     stale                stale              stale                stale
-launching           stale      stale                running   failed(start_error)  stale              failed(lost)         stale
-launching,stop      stale      stale                stopping  failed(start_error)  stale              failed(lost)         stale
-running             stale      stale                stale     stale                succeeded          failed(lost)         stale
-stopping,timeout    stale      stale                stale     stale                failed(timeout)    failed(lost)         stale
-stopping,operator   stale      stale                stale     stale                failed(stopped)    failed(lost)         stale
-ended,nothing       clear      stale                clear     stale                stale              stale                stale
-ended,owed          clear      stale                clear     stale                stale              stale                cleared
-ended,cleared       clear      stale                clear     stale                stale              stale                stale
+                  Prepared NotPrepared         Started  NotStarted          Exited          Lost         Cleared
+waiting           stale    stale               stale    stale               stale           stale        stale
+preparing         prepared failed(start_error) stale    stale               stale           stale        stale
+prepared          stale    stale               stale    stale               stale           stale        stale
+launching         stale    stale               running  failed(start_error) stale           failed(lost) stale
+launching,stop    stale    stale               stopping failed(start_error) stale           failed(lost) stale
+running           stale    stale               stale    stale               succeeded       failed(lost) stale
+stopping,timeout  stale    stale               stale    stale               failed(timeout) failed(lost) stale
+stopping,operator stale    stale               stale    stale               failed(stopped) failed(lost) stale
+ended,nothing     clear    stale               clear    stale               stale           stale        stale
+ended,owed        clear    stale               clear    stale               stale           stale        cleared
+ended,cleared     clear    stale               clear    stale               stale           stale        stale
 ";
 
 const JOB_RECORDS: &str = "
-                    JobPreparing  JobPrepared  JobLaunching  JobStarted  JobStopping     JobEnded   JobCleared
-waiting             preparing     -            -             -           -               ended      -
-preparing           preparing     prepared     -             -           -               ended      -
-prepared            preparing     -            launching     -           -               ended      -
-launching           -             -            -             running     launching,stop  ended      -
-launching,stop      -             -            -             running     launching,stop  ended      -
-running             -             -            -             -           stopping        ended      -
-stopping,timeout    -             -            -             -           stopping        ended      -
-stopping,operator   -             -            -             -           stopping        ended      -
-ended,nothing       -             -            -             -           -               -          -
-ended,owed          -             -            -             -           -               -          cleared
-ended,cleared       -             -            -             -           -               -          -
+                  JobPreparing JobPrepared JobLaunching JobStarted JobStopping    JobEnded JobCleared
+waiting           preparing    -           -            -          -              ended    -
+preparing         preparing    prepared    -            -          -              ended    -
+prepared          preparing    -           launching    -          -              ended    -
+launching         -            -           -            running    launching,stop ended    -
+launching,stop    -            -           -            running    launching,stop ended    -
+running           -            -           -            -          stopping       ended    -
+stopping,timeout  -            -           -            -          stopping       ended    -
+stopping,operator -            -           -            -          stopping       ended    -
+ended,nothing     -            -           -            -          -              -        -
+ended,owed        -            -           -            -          -              -        cleared
+ended,cleared     -            -           -            -          -              -        -
 ";
 
 const STEP_RECORDS: &str = "
-          StepStarted  StepResumed  StepEnded
-waiting   active       -            ended
-active    -            active       ended
-ended     -            -            -
+        StepStarted StepEnded
+waiting active      ended
+active  -           ended
+ended   -           -
 ";
 
 const EXECUTION_RECORDS: &str = "
-          Accepted  Released  Halted   Settled  Ended
-held      -         open      held     settled  -
-open      -         -         open     settled  -
-settled   -         -         settled  -        ended
-ended     -         -         ended    -        -
+        Accepted Released Halted  Settled Ended
+held    -        open     held    settled -
+open    -        -        open    settled -
+settled -        -        settled -       ended
+ended   -        -        ended   -       -
 ";
 
 #[test]
@@ -101,7 +101,6 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
 fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let records = [
         ("StepStarted", Record::StepStarted { step: 0 }),
-        ("StepResumed", Record::StepResumed { step: 0 }),
         ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
     ];
     let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
@@ -118,7 +117,7 @@ fn every_step_record_in_every_step_state_is_applied_or_illegal() {
         });
         (name, outcomes.map(str::to_owned).collect())
     });
-    assert_table(STEP_RECORDS, &["StepStarted", "StepResumed", "StepEnded"], rows.collect());
+    assert_table(STEP_RECORDS, &["StepStarted", "StepEnded"], rows.collect());
 }
 
 #[test]

@@ -142,12 +142,45 @@ fn a_boot_ends_what_ran_and_prepares_anew_what_had_not_started() {
 }
 
 #[test]
+fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
+    let mut board = running();
+    let second = Arc::new(Plan { execution: execution(2), tenant: "u".parse().expect("legal"), ..plan_of(&[0]) });
+    let waits = feed(&mut board, Event::Submitted { plan: second, held: false }, 3).expect("taken");
+    assert_eq!(waits.effects, [], "joined names may be alike though tenants differ");
+    let exit = Exit { code: 0, oom: false };
+    let ended = feed(&mut board, Event::Reported(attempt(0, 0), Report::Exited(exit)), 10).expect("fits");
+    assert_eq!(ended.effects, [Effect::Clear(attempt(0, 0))], "what has ended still answers");
+    let cleared =
+        feed(&mut board, Event::Reported(attempt(0, 0), Report::Cleared(Default::default())), 11).expect("fits");
+    let next = AttemptId { execution: execution(2), ..attempt(0, 0) };
+    assert_eq!(cleared.effects, [Effect::Report(execution(1)), Effect::Prepare(next)]);
+}
+
+#[test]
+fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
+    let mut plan = empty_plan(execution(1), 10);
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    let mut board = submitted(Arc::new(plan));
+    feed(&mut board, Event::Rebooted, 200_000).expect("legal");
+    assert_eq!(
+        perigee::sequence::resume::resume(&board),
+        [Effect::Place { execution: execution(1), step: 0 }],
+        "the transfer is owed again"
+    );
+    feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
+    assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
+}
+
+#[test]
 fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
     plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
     let mut board = submitted(Arc::new(plan));
-    assert_eq!(feed(&mut board, Event::TimePassed, 299_999).expect("legal"), Decision::default());
-    feed(&mut board, Event::TimePassed, 300_000).expect("legal");
+    assert_eq!(
+        feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 299_999).expect("legal"),
+        Decision::default()
+    );
+    feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
     let late = Event::Transferred { execution: execution(1), step: 0, result: Ok(()) };
     assert!(matches!(feed(&mut board, late, 300_001), Err(Refusal::Late(_))));

@@ -307,11 +307,12 @@ impl Board {
         podman(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
     }
 
-    /// What a file of the tenant's volume `payload` holds.
+    /// What a file of the tenant's volume `payload` holds, if the volume and the file are there.
     pub fn in_volume(&self, path: &str) -> Option<String> {
         let claim = format!("{}.payload", self.tenant);
-        let mountpoint = podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", &claim]);
-        fs::read_to_string(Path::new(&mountpoint).join(path)).ok()
+        let volumes = podman(&["volume", "ls", "--format", "{{.Name}} {{.Mountpoint}}"]);
+        let mountpoint = volumes.lines().find_map(|line| line.strip_prefix(&format!("{claim} ")))?;
+        fs::read_to_string(Path::new(mountpoint).join(path)).ok()
     }
 
     /// The outbox entry of an execution.

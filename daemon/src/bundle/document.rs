@@ -198,7 +198,8 @@ pub enum DocumentError {
     Digest,
     /// A format version from another time.
     #[error(
-        "bundle.yaml: format {found} is not known; this program reads format {FORMAT}; pack the bundle again with a matching perigee"
+        "bundle.yaml: format {found} is not known; this program reads format {FORMAT}; \
+         pack the bundle again with a matching perigee"
     )]
     Format {
         /// The version the bundle names.
@@ -391,7 +392,8 @@ mod tests {
 
     #[test]
     fn nested_lists_and_maps_come_back() {
-        let value = serde_json::json!({"a": [{"b": 1, "c": []}, {"d": {"e": [1, 2]}}], "f": {}, "g": [["x"], ["y", "z"]], "h": null});
+        let list = serde_json::json!([{"b": 1, "c": []}, {"d": {"e": [1, 2]}}]);
+        let value = serde_json::json!({"a": list, "f": {}, "g": [["x"], ["y", "z"]], "h": null});
         let text = write("x", &value).expect("writes");
         assert_eq!(read::<Value>("x", text.as_bytes()).expect(&text), value);
     }

@@ -3,6 +3,7 @@
 //!
 //! Must not: keep or interpret content; each entry goes to the caller as a reader.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 
 use sha2::{Digest as _, Sha256};
@@ -295,6 +296,7 @@ fn check_listing(header: &Header) -> Result<(), ReadError> {
         return Err(ReadError::Listing(format!("the first must be `{}`", Sequence::PATH)));
     }
     let mut previous = None;
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for entry in entries {
         let path = &entry.path;
         let rank = rank(path).ok_or_else(|| {
@@ -312,6 +314,11 @@ fn check_listing(header: &Header) -> Result<(), ReadError> {
             Some(before) if before > key => return Err(ReadError::Listing(format!("`{path}` is out of order"))),
             Some(_) | None => {}
         }
+        // In archive order a file comes before what would lie in it.
+        if let Some((at, _)) = path.match_indices('/').find(|(at, _)| seen.contains(&path[..*at])) {
+            return Err(ReadError::Listing(format!("`{}` is a file and a folder", &path[..at])));
+        }
+        seen.insert(path);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use sha2::{Digest as _, Sha256};
 
 use super::document::{Entry, Header};
-use super::limits::{ENTRY_BYTES, PATH_BYTES};
+use super::limits::{ENTRY_BYTES, PATH_BYTES, TEXT_ENTRY_BYTES};
 use super::{Digest, DocumentError};
 
 /// Bytes of a tar block.
@@ -77,6 +77,10 @@ pub fn archive(
     open: &mut dyn FnMut(&Entry) -> io::Result<Box<dyn Read>>,
 ) -> Result<(), WriteError> {
     let document = header.to_bytes()?;
+    if document.len() as u64 > TEXT_ENTRY_BYTES {
+        let why = format!("it has {} bytes, the limit is {TEXT_ENTRY_BYTES}", document.len());
+        return Err(WriteError::Entry { path: Header::PATH.to_owned(), why });
+    }
     let first = Entry { path: Header::PATH.to_owned(), size: document.len() as u64, sha256: Digest::of(&document) };
     entry(out, &first, &mut document.as_slice())?;
     for wanted in &header.entries {

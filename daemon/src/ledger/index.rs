@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sled::transaction::Transactional as _;
 use uuid::Uuid;
 
+use super::Boot;
 use super::journal::Position;
 use crate::bundle::ExecutionId;
 use crate::sequence::Execution;
@@ -133,16 +134,13 @@ impl Index {
     }
 
     /// The boot noted last.
-    pub(super) fn last_boot(&self) -> Result<Option<String>, IndexError> {
-        Ok(self.meta.get("boot")?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    pub(super) fn last_boot(&self) -> Result<Option<Boot>, IndexError> {
+        Ok(self.meta.get("boot")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 
     /// Notes the boot that the journal's newest start frame names.
-    ///
-    /// # Errors
-    /// When sled fails.
-    pub fn set_boot(&self, boot: &str) -> Result<(), IndexError> {
-        self.meta.insert("boot", boot)?;
+    pub(super) fn set_boot(&self, boot: &Boot) -> Result<(), IndexError> {
+        self.meta.insert("boot", serde_json::to_vec(boot)?)?;
         self.db.flush()?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! segment  = "PERIGEEJ" version:u32 zero:u32 frame*          name: <cursor of its first record, 20 digits>.journal
 //! frame    = length:u32 crc32c:u32 payload[length]           integers little-endian; the CRC covers length and payload
-//! payload  = JSON: {"frame":"decided","first":N,"records":[…]} or {"frame":"started","boot":…,"version":…}
+//! payload  = JSON: {"frame":"decided","first":N,"records":[…]} or {"frame":"started","boot":…,"version":…,"offset_ms":N}
 //! ```
 //!
 //! Must not: know what the records mean.
@@ -41,6 +41,9 @@ pub enum Frame {
         boot: String,
         /// Which version of it.
         version: String,
+        /// How far its boot time is ahead of the board's, in milliseconds: what earlier boots have consumed.
+        #[serde(default)]
+        offset_ms: u64,
     },
     /// One decision.
     Decided {

@@ -15,12 +15,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use index::{Ended, Index, IndexError};
 pub use journal::{Cursor, Frame, Journal, JournalError, Position, Reader};
 
 use crate::bundle::ExecutionId;
 use crate::sequence::apply::Illegal;
 use crate::sequence::{Board, Execution, Record, Recorded, apply};
+use crate::time::BootTime;
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,15 @@ pub enum LedgerError {
     Replay(#[from] Illegal),
 }
 
+/// One boot of the board, as a daemon noted it at its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The kernel's identity of it.
+    pub id: String,
+    /// How far our boot time is ahead of the board's, in milliseconds.
+    pub offset_ms: u64,
+}
+
 /// The durable state, open for writing by this process alone.
 #[derive(Debug)]
 pub struct Ledger {
@@ -67,7 +79,9 @@ pub struct Found {
     /// The state that the records amount to.
     pub board: Board,
     /// The boot in which the last daemon ran, if any ran.
-    pub last_boot: Option<String>,
+    pub last_boot: Option<Boot>,
+    /// The latest boot time of any record that was replayed.
+    pub latest: BootTime,
     /// What was mended, in words.
     pub notes: Vec<String>,
 }
@@ -93,20 +107,23 @@ impl Ledger {
         let index_path = state_dir.join("index");
         let index = Some(Index::open(&index_path, journal.end(), &mut notes)?);
         let mut ledger = Self { journal, index, index_path, starts: BTreeMap::new(), _lock: lock };
-        let (board, last_boot) = ledger.replay()?;
-        Ok((ledger, Found { board, last_boot, notes }))
+        let mut found = ledger.replay()?;
+        found.notes = notes;
+        Ok((ledger, found))
     }
 
-    fn replay(&mut self) -> Result<(Board, Option<String>), LedgerError> {
+    fn replay(&mut self) -> Result<Found, LedgerError> {
         let index = self.index()?;
         let mut board = Board { ended: Arc::new(index.ended()?), ..Board::default() };
         let from = index.replay_from()?;
         let mut last_boot = index.last_boot()?;
+        let mut latest = BootTime::default();
         let mut reader = self.journal.reader().start_at(from)?;
         while let Some((position, frame)) = reader.next_frame()? {
             match frame {
-                Frame::Started { boot, .. } => last_boot = Some(boot),
+                Frame::Started { boot, offset_ms, .. } => last_boot = Some(Boot { id: boot, offset_ms }),
                 Frame::Decided { records, .. } => {
+                    latest = records.iter().map(|recorded| recorded.at.boot).fold(latest, BootTime::max);
                     let fresh: Vec<Recorded> =
                         records.into_iter().filter(|recorded| !board.ended.contains(&recorded.execution)).collect();
                     let ended = apply_all(&mut board, &fresh)?;
@@ -114,15 +131,15 @@ impl Ledger {
                 }
             }
         }
-        Ok((board, last_boot))
+        Ok(Found { board, last_boot, latest, notes: Vec::new() })
     }
 
     /// Notes that a daemon starts in this boot.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub fn started(&mut self, boot: &str, version: &str) -> Result<(), LedgerError> {
-        let frame = Frame::Started { boot: boot.to_owned(), version: version.to_owned() };
+    pub fn started(&mut self, boot: &Boot, version: &str) -> Result<(), LedgerError> {
+        let frame = Frame::Started { boot: boot.id.clone(), version: version.to_owned(), offset_ms: boot.offset_ms };
         self.journal.append(&frame)?;
         Ok(self.index()?.set_boot(boot)?)
     }

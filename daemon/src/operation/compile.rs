@@ -8,9 +8,9 @@ use super::finding::{Findings, Place, did_you_mean};
 use super::pod_run::PodRun;
 use super::tasks::{Mention, Mentions, Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
-    self, DocumentError, DownlinkDocument, PodRunDocument, StepDocument, StepKind, UplinkDocument,
+    self, DocumentError, DownlinkDocument, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
-use crate::bundle::limits::{FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES};
+use crate::bundle::limits::{ENTRIES, FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES, TEXT_ENTRY_BYTES};
 use crate::bundle::manifest::{
     Claim, Container, DATA, Metadata, Mount, Pod, Port, SecurityContext, Spec, Volume, claim,
 };
@@ -51,7 +51,7 @@ pub struct Compiled {
     pub groups: Vec<Option<u32>>,
     /// Manifest path and text, in order.
     pub manifests: Vec<(String, String)>,
-    /// Files to pack.
+    /// Files to pack, in archive order.
     pub files: Vec<PackedFile>,
 }
 
@@ -94,6 +94,7 @@ pub fn compile(
         compiled.steps.extend(step);
     }
     compiled.groups = numbered(&groups);
+    compiled.files.sort_by(|a, b| a.entry.cmp(&b.entry));
     within_groups(&operation.tasks, &groups, findings);
     if uplinked > FLIGHT_UPLINK_BYTES {
         let message = format!(
@@ -101,7 +102,26 @@ pub fn compile(
         );
         findings.warning(Place::START, "tasks", message, "uplink less, or in several operations");
     }
+    within_limits(&compiled, findings)?;
     Ok(compiled)
+}
+
+/// What the board would refuse for its size is refused here, where it can still be mended.
+fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), DocumentError> {
+    let sequence = document::write(Sequence::PATH, &Sequence { steps: compiled.steps.clone() })?;
+    let manifests = compiled.manifests.iter().map(|(path, text)| (path.as_str(), text.len() as u64));
+    for (path, bytes) in manifests.chain([(Sequence::PATH, sequence.len() as u64)]) {
+        if bytes > TEXT_ENTRY_BYTES {
+            let message = format!("`{path}` would have {bytes} bytes, the limit is {TEXT_ENTRY_BYTES}");
+            findings.error(Place::START, "tasks", message, "split the operation, or move data into files");
+        }
+    }
+    let entries = 1 + compiled.manifests.len() + compiled.files.len();
+    if entries > ENTRIES {
+        let message = format!("the bundle would have {entries} entries, the limit is {ENTRIES}");
+        findings.error(Place::START, "tasks", message, "split the operation, or uplink one archive");
+    }
+    Ok(())
 }
 
 /// For each task the index of the first task of its merge group: itself when it is alone.
@@ -109,7 +129,8 @@ fn groups(tasks: &[Task]) -> Vec<usize> {
     let merges = |task: &Task| matches!(&task.kind, TaskKind::PodRun(run) if run.merge);
     let mut first = Vec::with_capacity(tasks.len());
     for (index, task) in tasks.iter().enumerate() {
-        let joins = index > 0 && merges(task) && merges(&tasks[index - 1]);
+        let joins =
+            index > 0 && merges(task) && merges(&tasks[index - 1]) && tasks[index - 1].position + 1 == task.position;
         first.push(if joins { first[index - 1] } else { index });
     }
     first
@@ -194,7 +215,7 @@ fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
                 run.pod_name, other.line
             );
             findings.error(
-                task.place,
+                task.place_of("pod_name"),
                 format!("{}.pod_name", task.field),
                 message,
                 "rename one of them, or remove `merge`",
@@ -233,7 +254,7 @@ fn pod_run(
         Ok(hostname) => hostname,
         Err(bad) => {
             findings.error(
-                task.place,
+                task.place_of("pod_name"),
                 format!("{}.pod_name", task.field),
                 bad.to_string(),
                 "the hostname is <tenant>-<pod_name>",

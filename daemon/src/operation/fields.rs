@@ -2,6 +2,7 @@
 //!
 //! Must not: know what the keys mean.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::finding::{Findings, Place, did_you_mean};
@@ -52,6 +53,12 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// Where the value of each of its keys stands.
+    #[must_use]
+    pub fn places(&self) -> BTreeMap<String, Place> {
+        self.pairs.iter().map(|(key, node)| (key.name.clone(), node.place)).collect()
     }
 
     /// The full name of one of its fields.

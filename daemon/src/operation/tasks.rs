@@ -76,6 +76,10 @@ pub struct Mention<T> {
 pub struct Task {
     /// Where it starts.
     pub place: Place,
+    /// Where the values of its keys stand.
+    pub places: BTreeMap<String, Place>,
+    /// Its position in the list; tasks that could not be read leave gaps.
+    pub position: usize,
     /// Its field in the file, `tasks[n]`.
     pub field: String,
     /// Its name, which becomes the step's.
@@ -86,6 +90,14 @@ pub struct Task {
     pub volume: VolumeName,
     /// What it does.
     pub kind: TaskKind,
+}
+
+impl Task {
+    /// Where the value of a key stands, or the task when it has none.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Place {
+        self.places.get(key).copied().unwrap_or(self.place)
+    }
 }
 
 /// What a task does.
@@ -159,15 +171,16 @@ fn tasks(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) 
         .iter()
         .take(STEPS)
         .enumerate()
-        .filter_map(|(i, node)| task(node, &format!("tasks[{i}]"), mentions, findings))
+        .filter_map(|(position, node)| task(node, position, mentions, findings))
         .collect()
 }
 
-fn task(node: &Node, path: &str, mentions: &mut Mentions, findings: &mut Findings) -> Option<Task> {
-    let fields = Fields::open(node, path, findings)?;
+fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Findings) -> Option<Task> {
+    let path = format!("tasks[{position}]");
+    let fields = Fields::open(node, &path, findings)?;
     let id = fields.required_name("id", "name the task; the name must be unique in the operation", findings);
     if let Some(value) = &id {
-        let (value, place, field) = (StepId::clone(value), fields.place(), fields.name("id"));
+        let (value, place, field) = (StepId::clone(value), fields.place_of("id"), fields.name("id"));
         mentions.ids.push(Mention { value, place, field });
     }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
@@ -190,7 +203,9 @@ fn task(node: &Node, path: &str, mentions: &mut Mentions, findings: &mut Finding
     };
     Some(Task {
         place: fields.place(),
-        field: path.to_owned(),
+        places: fields.places(),
+        position,
+        field: path.clone(),
         id: id?,
         on_failure: on_failure?,
         volume: volume?,
@@ -275,8 +290,9 @@ fn downlink(fields: &Fields<'_>, findings: &mut Findings) -> Option<Downlink> {
 
 fn sources(fields: &Fields<'_>, hint: &str, findings: &mut Findings) -> Option<Vec<(String, Place)>> {
     fields.required("source", hint, findings)?;
+    let empty = fields.list("source", findings)?.is_empty();
     let sources = fields.texts("source", findings)?;
-    if sources.is_empty() {
+    if empty {
         findings.error(fields.place_of("source"), fields.name("source"), "the list is empty", hint);
     }
     Some(sources)

@@ -174,18 +174,25 @@ pub fn of_loss(told: Option<StopCause>) -> Verdict {
 
 /// What it means for a job that its step's budget ran out: what cannot have run failed, the rest is unknown.
 #[must_use]
-pub fn of_budget(state: &JobState, seconds: u32) -> Option<Verdict> {
+pub fn of_budget(state: &JobState, seconds: u32, away: Option<&str>) -> Option<Verdict> {
     match state {
         JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } => {
-            let message = format!("the budget of {seconds} s ran out before its process started");
+            let message = budget_text(seconds, "before its process started", away);
             Some(Verdict::Failed(Reason::new(Name::Timeout, message)))
         }
         JobState::Launching { .. } | JobState::Running { .. } | JobState::Stopping { .. } => {
-            let message = format!("the budget of {seconds} s ran out and Podman has not said how its process ended");
+            let message = budget_text(seconds, "and Podman has not said how its process ended", away);
             Some(Verdict::Unknown(Reason::new(Name::EngineUnreachable, message)))
         }
         JobState::Ended { .. } => None,
     }
+}
+
+/// A budget that ran out, when, and what kept its node from answering.
+#[must_use]
+pub fn budget_text(seconds: u32, when: &str, away: Option<&str>) -> String {
+    let why = away.map(|why| format!("; {why}")).unwrap_or_default();
+    format!("the budget of {seconds} s ran out {when}{why}")
 }
 
 /// What the ends of its jobs mean for a step: the first failure, else the first unknown, else the first skip.
@@ -287,7 +294,7 @@ mod tests {
         let container = || "c".to_owned();
         let before = [JobState::Waiting, JobState::Preparing, JobState::Prepared { container: container() }];
         for state in before {
-            let verdict = of_budget(&state, 360).expect("it has not ended");
+            let verdict = of_budget(&state, 360, None).expect("it has not ended");
             assert!(matches!(&verdict, Verdict::Failed(reason) if reason.name == Name::Timeout), "{state:?}");
         }
         let (cause, signal) = (StopCause::Timeout, Signal::Kill);
@@ -297,13 +304,13 @@ mod tests {
             JobState::Stopping { container: container(), started: AT, cause, signal, told: AT },
         ];
         for state in after {
-            let verdict = of_budget(&state, 360).expect("it has not ended");
+            let verdict = of_budget(&state, 360, None).expect("it has not ended");
             assert!(
                 matches!(&verdict, Verdict::Unknown(reason) if reason.name == Name::EngineUnreachable),
                 "{state:?}"
             );
         }
-        assert_eq!(of_budget(&ended(Verdict::Succeeded).state, 360), None);
+        assert_eq!(of_budget(&ended(Verdict::Succeeded).state, 360, None), None);
     }
 
     #[test]

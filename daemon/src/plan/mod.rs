@@ -150,6 +150,15 @@ impl Plan {
 }
 
 impl PlannedStep {
+    /// The node that a transfer needs; none for pods, which have theirs each.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeName> {
+        match &self.work {
+            Work::PodRun { .. } => None,
+            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+        }
+    }
+
     /// The jobs of a pod_run step; none for the others.
     #[must_use]
     pub fn jobs(&self) -> &[PlannedJob] {
@@ -163,7 +172,8 @@ impl PlannedStep {
 /// Plans a bundle for this board.
 ///
 /// # Errors
-/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two Podmans.
+/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two
+/// Podmans.
 pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
     let mut planner = Planner { bundle, board, objections: Vec::new() };
     let steps = planner.steps();

@@ -1,4 +1,4 @@
-//! Reads Podman's refusals. They all come as HTTP 500; only their words tell them apart.
+//! Reads Podman's refusals. Their status hardly differs; only their words tell them apart.
 //!
 //! Must not: guess; what is not recognised is `start_error` with Podman's own words.
 
@@ -10,20 +10,27 @@ use crate::reason::{Name, Reason};
 pub fn reason(error: &ApiError) -> Reason {
     match error {
         ApiError::Unreachable { .. } => Reason::new(Name::EngineUnreachable, error.to_string()),
-        ApiError::NotFound(message) => Reason::new(Name::StartError, format!("podman: {message}")),
-        ApiError::Refused { message, .. } => Reason::new(name(message), format!("podman: {message}")),
+        ApiError::NotFound(message) | ApiError::Refused { message, .. } => {
+            Reason::new(name(message), format!("podman: {message}"))
+        }
     }
 }
 
 fn name(message: &str) -> Name {
+    // At its debug level Podman escapes the quotes of what the runtime said.
+    let message = message.replace('\\', "");
     let says = |words: &str| message.contains(words);
+    let runc = says("exec: \"")
+        && ["no such file or directory", "executable file not found", "permission denied", "is a directory"]
+            .iter()
+            .any(|w| says(w));
+    let crun = (says("executable file `") && says("not found"))
+        || (says("the path `") && (says("is not executable") || says("is not a regular file")));
     if says("address already in use") || says("port is already allocated") {
         Name::PortInUse
     } else if says("exec format error") {
         Name::ExecFormat
-    } else if says("exec: \"")
-        && (says("no such file or directory") || says("executable file not found") || says("permission denied"))
-    {
+    } else if runc || crun {
         Name::CommandNotFound
     } else if says("image not known") || says("no such image") {
         Name::ImageMissing
@@ -52,6 +59,13 @@ mod tests {
                 "runc create failed: error setting rlimit type 7: operation not permitted: OCI permission denied",
                 Name::StartError,
             ),
+            (r#"runc create failed: exec: \"/data\": is a directory: OCI runtime error"#, Name::CommandNotFound),
+            ("crun: executable file `nope` not found in $PATH: No such file or directory", Name::CommandNotFound),
+            (
+                "crun: the path `/etc/passwd` exists but it is not executable: Operation not permitted",
+                Name::CommandNotFound,
+            ),
+            ("crun: the path `/data` is not a regular file: Operation not permitted", Name::CommandNotFound),
             ("cannot listen on the TCP port: listen tcp4 :18099: bind: address already in use", Name::PortInUse),
             ("exec /bin/x: exec format error", Name::ExecFormat),
             ("workdir \"/no/dir\" does not exist on container abc", Name::StartError),

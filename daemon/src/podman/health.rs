@@ -14,6 +14,7 @@ use super::api::{ApiError, Endpoint};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::handle::Handle;
+use crate::sequence::event::Away;
 
 /// Pause between looks while one does not.
 const PAUSE_ILL: Duration = Duration::from_secs(10);
@@ -40,6 +41,13 @@ impl Health {
             self.news.notify_one();
         }
         news
+    }
+
+    /// The nodes whose Podman does not answer, and why.
+    #[must_use]
+    pub fn away(&self, nodes: &BTreeMap<NodeName, PathBuf>) -> Away {
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().filter_map(|(node, socket)| Some((node.clone(), ill.get(socket)?.clone()))).collect()
     }
 
     /// The troubles with the Podmans of these nodes.

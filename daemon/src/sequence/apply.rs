@@ -70,7 +70,7 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
             Phase::Settled { .. } | Phase::Ended { .. } => return Err(Illegal::new(recorded, &execution.phase)),
         },
         Record::Ended => end(execution, recorded)?,
-        Record::StepStarted { step } | Record::StepResumed { step } | Record::StepEnded { step, .. } => {
+        Record::StepStarted { step } | Record::StepEnded { step, .. } => {
             let Some(step) = execution.steps.get_mut(*step) else {
                 return Err(Illegal::new(recorded, &"without that step"));
             };
@@ -108,9 +108,7 @@ fn end(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal
 fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>> {
     let at = recorded.at;
     step.state = match (&recorded.record, &step.state) {
-        (Record::StepStarted { .. }, StepState::Waiting) | (Record::StepResumed { .. }, StepState::Active { .. }) => {
-            StepState::Active { since: at }
-        }
+        (Record::StepStarted { .. }, StepState::Waiting) => StepState::Active { since: at },
         (Record::StepEnded { verdict, .. }, StepState::Waiting) => {
             for job in &mut step.jobs {
                 job.state = never_started(verdict, at);

@@ -9,7 +9,7 @@ use super::apply::Illegal;
 use super::deadline::{Due, due};
 use super::draft::Draft;
 use super::effect::Effect;
-use super::event::{Event, Refusal, Report, Target, Verb};
+use super::event::{Away, Event, Refusal, Report, Target, Verb};
 use super::record::{Record, Recorded};
 use super::state::{
     AttemptId, Board, Execution, Halt, Job, JobState, Phase, Remains, Signal, StepState, StopCause, Verdict,
@@ -44,7 +44,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
         Event::Transferred { execution, step, result } => draft.transferred(execution, step, result)?,
         Event::Filed(execution) => draft.filed(execution)?,
-        Event::TimePassed => draft.time_passed()?,
+        Event::TimePassed(away) => draft.time_passed(&away)?,
         Event::Rebooted => draft.rebooted()?,
     }
     draft.cascade()?;
@@ -218,17 +218,17 @@ impl Draft<'_> {
         }
     }
 
-    fn time_passed(&mut self) -> Result<(), Refusal> {
+    fn time_passed(&mut self, away: &Away) -> Result<(), Refusal> {
         for id in self.live() {
             let Some(execution) = self.get(id).cloned() else { continue };
             for due in due(&execution, self.now.boot) {
-                self.pass(&execution, &due)?;
+                self.pass(&execution, &due, away)?;
             }
         }
         Ok(())
     }
 
-    fn pass(&mut self, execution: &Execution, due: &Due) -> Result<(), Illegal> {
+    fn pass(&mut self, execution: &Execution, due: &Due, away: &Away) -> Result<(), Illegal> {
         let id = execution.plan.execution;
         match due {
             Due::Tell { step, job, signal } => {
@@ -241,23 +241,31 @@ impl Draft<'_> {
                 self.record(id, Record::JobStopping { step: *step, job: *job, cause, signal: *signal })?;
                 self.effect(Effect::Signal(attempt, container.clone(), *signal));
             }
-            Due::Budget { step } => self.budget_out(execution, *step)?,
+            Due::Budget { step } => self.budget_out(execution, *step, away)?,
         }
         Ok(())
     }
 
     /// A budget that ran out ends the step, whatever its containers do: what may have run is `unknown`.
-    fn budget_out(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {
+    fn budget_out(&mut self, execution: &Execution, step: usize, away: &Away) -> Result<(), Illegal> {
         let id = execution.plan.execution;
         let seconds = execution.plan.steps[step].timeout_seconds;
-        let part = &execution.steps[step];
+        let (planned, part) = (&execution.plan.steps[step], &execution.steps[step]);
         for (job, known) in part.jobs.iter().enumerate() {
-            if let Some(verdict) = outcome::of_budget(&known.state, seconds) {
+            let why = away.get(&planned.jobs()[job].node);
+            if let Some(verdict) = outcome::of_budget(&known.state, seconds, why.map(String::as_str)) {
                 self.end_job(AttemptId { execution: id, step, job, attempt: known.attempt }, verdict, None)?;
             }
         }
         if part.jobs.is_empty() {
-            let reason = Reason::new(Name::Timeout, format!("the budget of {seconds} s ran out during the transfer"));
+            let reason = Reason::new(
+                Name::Timeout,
+                outcome::budget_text(
+                    seconds,
+                    "during the transfer",
+                    planned.node().and_then(|node| away.get(node)).map(String::as_str),
+                ),
+            );
             self.record(id, Record::StepEnded { step, verdict: Verdict::Failed(reason) })?;
         }
         Ok(())
@@ -267,9 +275,6 @@ impl Draft<'_> {
         for id in self.live() {
             let Some(execution) = self.get(id).cloned() else { continue };
             for (step, part) in execution.steps.iter().enumerate() {
-                if matches!(part.state, StepState::Active { .. }) {
-                    self.record(id, Record::StepResumed { step })?;
-                }
                 for (job, known) in part.jobs.iter().enumerate() {
                     let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
                     match &known.state {

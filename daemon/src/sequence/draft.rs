@@ -48,7 +48,6 @@ impl<'a> Draft<'a> {
             Record::Released
             | Record::Halted { .. }
             | Record::StepStarted { .. }
-            | Record::StepResumed { .. }
             | Record::StepEnded { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }

@@ -2,12 +2,16 @@
 //!
 //! Must not: say what to do about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::{AttemptId, Exit, JobState, Logs};
-use crate::bundle::ExecutionId;
+use crate::bundle::{ExecutionId, NodeName};
 use crate::plan::Plan;
 use crate::reason::{Name, Reason};
+
+/// Nodes whose Podman does not answer, and why: what a budget that ran out was spent on.
+pub type Away = BTreeMap<NodeName, String>;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub enum Event {
     /// The report was put into the outbox.
     Filed(ExecutionId),
     /// A deadline may have passed.
-    TimePassed,
+    TimePassed(Away),
     /// The board booted since the last record.
     Rebooted,
 }

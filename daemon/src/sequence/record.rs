@@ -46,11 +46,6 @@ pub enum Record {
         /// Index of the step.
         step: usize,
     },
-    /// The board booted while a step was active: boot time began anew, and so does its budget.
-    StepResumed {
-        /// Index of the step.
-        step: usize,
-    },
     /// A step is over.
     StepEnded {
         /// Index of the step.

@@ -68,7 +68,7 @@ async fn find(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {
 /// When there is none.
 pub(super) async fn status_of(desk: &Desk, snapshot: &Snapshot, id: ExecutionId) -> Result<ExecutionStatus, Failure> {
     if let Some(execution) = snapshot.board.live.get(&id) {
-        return Ok(view::status(execution, Some(&snapshot.board)));
+        return Ok(view::status(execution, Some(snapshot.around())));
     }
     let queries = desk.open_queries()?;
     let ended = blocking(move || queries.index().get(id)).await?;

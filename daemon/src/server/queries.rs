@@ -100,7 +100,7 @@ pub(super) async fn list(State(desk): State<Desk>, Query(query): Query<ListQuery
     let since = query.since;
     let recent = move |summary: &Summary| since.is_none_or(|since| summary.received_at >= since);
     let live =
-        snapshot.board.live.values().map(|execution| Summary::from(&view::status(execution, Some(&snapshot.board))));
+        snapshot.board.live.values().map(|execution| Summary::from(&view::status(execution, Some(snapshot.around()))));
     let mut found: Vec<Summary> = live.filter(|summary| wanted(summary) && recent(summary)).collect();
     if let Some(queries) = desk.queries() {
         found.extend(

@@ -51,9 +51,6 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
         }
         Record::Ended => (execution.to_string(), "ended".to_owned(), None),
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
-        Record::StepResumed { step } => {
-            (step_id(*step), "resumed".to_owned(), Some("the board booted; its budget begins anew".to_owned()))
-        }
         Record::StepEnded { step, verdict } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),

@@ -13,6 +13,7 @@ use crate::outcome::{self, State};
 use crate::plan::{Needs, PlannedJob, PlannedStep, Work};
 use crate::reason::Reason;
 use crate::sequence::cascade::obstacle;
+use crate::sequence::event::Away;
 use crate::sequence::state::{AttemptId, Board, Execution, Job, JobState, Phase, Remains, StepState};
 
 /// `status` of an execution.
@@ -165,14 +166,23 @@ impl From<&ExecutionStatus> for Summary {
     }
 }
 
-/// The status of an execution. With the board, waiting parts say what they wait for.
+/// What surrounds an execution: with it, waiting parts say what they wait for.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// All live executions.
+    pub board: &'a Board,
+    /// Nodes whose Podman does not answer.
+    pub away: &'a Away,
+}
+
+/// The status of an execution.
 #[must_use]
-pub fn status(execution: &Execution, board: Option<&Board>) -> ExecutionStatus {
+pub fn status(execution: &Execution, around: Option<Around<'_>>) -> ExecutionStatus {
     let (verdict, ended_at) = match &execution.phase {
         Phase::Held | Phase::Open | Phase::Settled { .. } => (None, None),
         Phase::Ended { verdict, at, .. } => (Some(verdict), Some(at.wall)),
     };
-    let steps: Vec<StepStatus> = (0..execution.steps.len()).map(|step| step_status(execution, step, board)).collect();
+    let steps: Vec<StepStatus> = (0..execution.steps.len()).map(|step| step_status(execution, step, around)).collect();
     ExecutionStatus {
         execution: execution.plan.execution,
         operation: execution.plan.operation.id.clone(),
@@ -201,7 +211,7 @@ fn execution_waits(execution: &Execution, steps: &[StepStatus]) -> Option<String
     }
 }
 
-fn step_status(execution: &Execution, index: usize, board: Option<&Board>) -> StepStatus {
+fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) -> StepStatus {
     let (planned, step) = (&execution.plan.steps[index], &execution.steps[index]);
     let verdict = step.state.verdict();
     let (started, ended) = match &step.state {
@@ -218,7 +228,11 @@ fn step_status(execution: &Execution, index: usize, board: Option<&Board>) -> St
         status: verdict.map(|_| state == State::Succeeded),
         message: reason.as_ref().map(|reason| reason.message.clone()),
         reason,
-        waiting_for: (step.state == StepState::Waiting).then(|| step_waits(execution, index, board)),
+        waiting_for: match step.state {
+            StepState::Waiting => Some(step_waits(execution, index, around)),
+            StepState::Active { .. } => around.and_then(|around| podman_awaited(execution, index, around.away)),
+            StepState::Ended { .. } => None,
+        },
         on_failure: planned.on_failure,
         timeout_seconds: planned.timeout_seconds,
         group: planned.group,
@@ -241,7 +255,14 @@ fn kind(planned: &PlannedStep) -> &'static str {
     }
 }
 
-fn step_waits(execution: &Execution, index: usize, board: Option<&Board>) -> String {
+/// The Podman that an active step needs an answer of, when it does not answer.
+fn podman_awaited(execution: &Execution, index: usize, away: &Away) -> Option<String> {
+    let (planned, step) = (&execution.plan.steps[index], &execution.steps[index]);
+    let open = planned.jobs().iter().zip(&step.jobs).filter(|(_, job)| !job.ended()).map(|(planned, _)| &planned.node);
+    planned.node().into_iter().chain(open).find_map(|node| away.get(node)).map(|why| format!("podman to answer: {why}"))
+}
+
+fn step_waits(execution: &Execution, index: usize, around: Option<Around<'_>>) -> String {
     if execution.phase == Phase::Held {
         return "release by an operator".to_owned();
     }
@@ -255,7 +276,7 @@ fn step_waits(execution: &Execution, index: usize, board: Option<&Board>) -> Str
         };
     }
     let group = execution.plan.group_of(index);
-    let mut others = board.into_iter().flat_map(|board| board.live.values());
+    let mut others = around.into_iter().flat_map(|around| around.board.live.values());
     match others.find_map(|other| Some((other, obstacle(execution, group.clone(), other)?))) {
         Some((other, (attempt, hostname))) => {
             format!("{} to leave its node ({hostname})", job_id(other, attempt.step, attempt.job))
@@ -280,7 +301,9 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         }
     }
     let state = held_or(outcome::job_state(job), step_state == State::Held);
-    let lived = started.zip(ended).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
+    // How long a process lived is known only where Podman could say that it ended.
+    let lived =
+        started.zip(ended).filter(|_| exit_code.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
     JobStatus {
         id: job_id(execution, step, index),
         pod_name: planned.pod_name.clone(),
