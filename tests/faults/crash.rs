@@ -130,18 +130,18 @@ fn dies_after(pause: Duration, n: usize) {
     std::thread::sleep(pause);
     board.crash();
     board.start();
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         // And again while it takes up what it found.
         board.crash();
         board.start();
     }
-    eprintln_at(&board, &id, pause);
+    tell_where(&board, &id, pause);
     is_truthful(&board, &id);
 }
 
 /// Says where the execution was, for whoever reads a failure.
 #[expect(clippy::print_stderr, reason = "shown only when the test fails")]
-fn eprintln_at(board: &Board, id: &str, pause: Duration) {
+fn tell_where(board: &Board, id: &str, pause: Duration) {
     let history = board.json(&["history", id]);
     let last =
         history.as_array().and_then(|lines| lines.last()).map(|line| format!("{} {}", line["id"], line["event"]));
