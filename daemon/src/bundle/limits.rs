@@ -16,6 +16,8 @@ pub const OPERATION_BYTES: u64 = 256 * 1024;
 pub const STEPS: usize = 1000;
 /// Bytes of `bundle.yaml`, `sequence.yaml` and each manifest.
 pub const TEXT_ENTRY_BYTES: u64 = 1024 * 1024;
+/// Bytes of all documents of a bundle together: they are held in memory, and as a plan they must fit one journal frame.
+pub const TEXTS_BYTES: u64 = 8 * 1024 * 1024;
 /// Entries of a bundle.
 pub const ENTRIES: usize = 4096;
 /// Bytes of one file or image in a bundle: what a ustar size field can say.

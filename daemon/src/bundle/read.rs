@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Read};
 use sha2::{Digest as _, Sha256};
 
 use super::document::{Entry, Header, Sequence};
-use super::limits::{ENTRIES, TEXT_ENTRY_BYTES, ZSTD_WINDOW_LOG};
+use super::limits::{ENTRIES, TEXT_ENTRY_BYTES, TEXTS_BYTES, ZSTD_WINDOW_LOG};
 use super::write::{BLOCK, padding, tar_header};
 use super::{Digest, DocumentError};
 
@@ -291,6 +291,11 @@ fn check_listing(header: &Header) -> Result<(), ReadError> {
             found: entries.len() as u64,
             limit: ENTRIES as u64,
         });
+    }
+    let texts = entries.iter().filter(|entry| rank(&entry.path).is_some_and(|rank| rank <= 1)).map(|entry| entry.size);
+    let found = texts.fold(0, u64::saturating_add);
+    if found > TEXTS_BYTES {
+        return Err(ReadError::Limit { what: "size of all documents".to_owned(), found, limit: TEXTS_BYTES });
     }
     if entries.first().is_none_or(|first| first.path != Sequence::PATH) {
         return Err(ReadError::Listing(format!("the first must be `{}`", Sequence::PATH)));

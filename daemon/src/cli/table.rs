@@ -1,6 +1,6 @@
 //! Tables for people: aligned columns, no borders, so that they can be cut and searched.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -22,7 +22,11 @@ pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>
 
 /// Prints one line.
 pub(super) fn print_line(out: &mut dyn Write, line: &str) -> Result<(), Failed> {
-    writeln!(out, "{line}").map_err(|error| Failed::because(Exit::Fault, "failed to print", &error))
+    match writeln!(out, "{line}") {
+        // Whoever reads has seen enough, as in `perigee list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(|error| Failed::because(Exit::Fault, "failed to print", &error)),
+    }
 }
 
 /// Prints a value as JSON.
@@ -34,7 +38,8 @@ pub(super) fn print_json(out: &mut dyn Write, value: &impl serde::Serialize) -> 
 
 /// A time for people, to the second, or a dash.
 pub(super) fn time(at: Option<jiff::Timestamp>) -> String {
-    match at.map(|at| at.round(jiff::Unit::Second)) {
+    let second = jiff::TimestampRound::new().smallest(jiff::Unit::Second).mode(jiff::RoundMode::Trunc);
+    match at.map(|at| at.round(second)) {
         Some(Ok(at)) => at.to_string(),
         Some(Err(_)) | None => "-".to_owned(),
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sequence::Recorded;
+use super::frame::{FRAME_HEADER, FRAME_MAX, Frame, decode, encode};
 
 /// Number of a record, from 1, without gaps.
 pub type Cursor = u64;
@@ -23,36 +23,10 @@ pub type Cursor = u64;
 const MAGIC: &[u8; 8] = b"PERIGEEJ";
 const VERSION: u32 = 1;
 const HEADER: u64 = 16;
-const FRAME_HEADER: usize = 8;
-/// A decision that touches every step of the longest bundle stays far below.
-const FRAME_MAX: usize = 32 << 20;
 /// Segments end here, so that purging can free them one by one.
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// Room that a medium which was full must have again before it is trusted.
 const TRIAL_BYTES: usize = 64 * 1024;
-
-/// What one append writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "frame", rename_all = "snake_case")]
-pub enum Frame {
-    /// A daemon started.
-    Started {
-        /// In which boot.
-        boot: String,
-        /// Which version of it.
-        version: String,
-        /// How far its boot time is ahead of the board's, in milliseconds: what earlier boots have consumed.
-        #[serde(default)]
-        offset_ms: u64,
-    },
-    /// One decision.
-    Decided {
-        /// Cursor of its first record.
-        first: Cursor,
-        /// Its records.
-        records: Vec<Recorded>,
-    },
-}
 
 /// Where a frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -283,39 +257,6 @@ fn write_header(mut file: &File, path: &Path) -> Result<(), JournalError> {
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     file.rewind().and_then(|()| file.write_all(&header)).and_then(|()| file.sync_all()).map_err(failed("begin", path))
-}
-
-fn encode(frame: &Frame) -> Result<Vec<u8>, JournalError> {
-    let mut bytes = vec![0; FRAME_HEADER];
-    let mut payload = serde_json::Serializer::new(&mut bytes);
-    let large = |bytes| JournalError::Large { bytes };
-    frame.serialize(&mut payload).map_err(|_| large(0))?;
-    let length = bytes.len() - FRAME_HEADER;
-    let field = u32::try_from(length).ok().filter(|_| length <= FRAME_MAX).ok_or_else(|| large(length))?;
-    bytes[..4].copy_from_slice(&field.to_le_bytes());
-    let crc = checksum(&bytes[..4], &bytes[FRAME_HEADER..]);
-    bytes[4..FRAME_HEADER].copy_from_slice(&crc.to_le_bytes());
-    Ok(bytes)
-}
-
-fn checksum(length: &[u8], payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(length), payload)
-}
-
-/// Reads the frame at the start of these bytes. `Ok(None)` when they are too few to tell.
-fn decode(bytes: &[u8]) -> Result<Option<(usize, Frame)>, String> {
-    let Some((header, rest)) = bytes.split_at_checked(FRAME_HEADER) else { return Ok(None) };
-    let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let length = field(0) as usize;
-    if length == 0 || length > FRAME_MAX {
-        return Err(format!("a frame of {length} bytes"));
-    }
-    let Some(payload) = rest.get(..length) else { return Ok(None) };
-    if checksum(&header[..4], payload) != field(4) {
-        return Err("its checksum does not fit".to_owned());
-    }
-    let frame = serde_json::from_slice(payload).map_err(|error| format!("a frame that cannot be read: {error}"))?;
-    Ok(Some((FRAME_HEADER + length, frame)))
 }
 
 /// Reads the journal of a directory.

@@ -6,6 +6,7 @@
 //! The index is written when an execution is accepted and when it ends; whatever it lacks is replayed from the journal.
 //! Must not: decide anything.
 
+mod frame;
 mod index;
 mod journal;
 
@@ -17,8 +18,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use frame::Frame;
 pub use index::{Ended, Index, IndexError};
-pub use journal::{Cursor, Frame, Journal, JournalError, Position, Reader};
+pub use journal::{Cursor, Journal, JournalError, Position, Reader};
 
 use crate::bundle::ExecutionId;
 use crate::sequence::apply::Illegal;

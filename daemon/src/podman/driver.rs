@@ -268,7 +268,14 @@ impl Driver {
     }
 
     async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
-        let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
+        let endpoint = match self.endpoint(&Self::job(execution, attempt).node) {
+            Ok(endpoint) => endpoint,
+            Err(reason) => {
+                // Nobody can get at it any more; an execution must not wait for that.
+                tracing::error!(%reason, "a container was left behind");
+                return self.tell(attempt, Report::Cleared(Logs::default())).await;
+            }
+        };
         let owed = |board: &Board| {
             let state = board.job(&attempt).map(|job| &job.state);
             matches!(state, Some(JobState::Ended { remains: Remains::Owed, .. }))

@@ -4,7 +4,7 @@ use std::io;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
@@ -13,12 +13,13 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Desk;
-use super::answer::{Failure, blocking};
+use super::answer::{Asked, Failure, blocking};
 use super::id::resolve;
 use crate::intake::Outcome;
 use crate::reason::{Name, Reason};
 use crate::sequence::Event;
 use crate::sequence::event::Verb;
+use crate::verify::Rejection;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SubmitQuery {
@@ -28,7 +29,7 @@ pub(super) struct SubmitQuery {
 
 pub(super) async fn submit(
     State(desk): State<Desk>,
-    Query(query): Query<SubmitQuery>,
+    Asked(query): Asked<SubmitQuery>,
     body: Body,
 ) -> Result<Response, Failure> {
     let storage =
@@ -42,7 +43,8 @@ pub(super) async fn submit(
         }
         Err(Received::Storage(error)) => Outcome::Unavailable(storage(error)),
         Err(Received::Large) => {
-            Outcome::Unavailable(Reason::new(Name::Limit, format!("the bundle is larger than {limit} bytes")))
+            let message = format!("the bundle is larger than {limit} bytes (limits.bundle_bytes)");
+            Outcome::Rejected(Rejection::one(Name::Limit, "", "", message))
         }
     };
     let status = match &outcome {
@@ -89,7 +91,7 @@ pub(super) struct Taken {
 pub(super) async fn stop(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Query(query): Query<StopQuery>,
+    Asked(query): Asked<StopQuery>,
 ) -> Result<Json<Taken>, Failure> {
     ask(&desk, id, if query.now { Verb::StopNow } else { Verb::Stop }, "stop").await
 }

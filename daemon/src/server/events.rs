@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use serde::Deserialize;
 
 use super::Desk;
-use super::answer::{Failure, blocking};
+use super::answer::{Asked, Failure, blocking};
 use super::id::status_of;
 use crate::bundle::{ExecutionId, StepId};
 use crate::ledger::Queries;
@@ -29,7 +29,7 @@ pub(super) struct EventsQuery {
 
 pub(super) async fn events(
     State(desk): State<Desk>,
-    Query(query): Query<EventsQuery>,
+    Asked(query): Asked<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let queries = desk.open_queries()?;

@@ -7,12 +7,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Desk;
-use super::answer::Failure;
+use super::answer::{Asked, Failure};
 use super::id::{Named, resolve, status_of};
 use crate::podman::Endpoint;
 use crate::podman::console::{self, Stream};
@@ -32,7 +32,7 @@ pub(super) struct LogsQuery {
 pub(super) async fn logs(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Query(query): Query<LogsQuery>,
+    Asked(query): Asked<LogsQuery>,
 ) -> Result<Response, Failure> {
     let named = resolve(&desk, &id).await?;
     let jobs: VecDeque<(usize, usize)> = jobs(&named).into();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Desk;
-use super::answer::{Failure, blocking};
+use super::answer::{Asked, Failure, blocking};
 use super::id::resolve;
 use crate::bundle::StepId;
 use crate::handle::Trouble;
@@ -86,7 +86,7 @@ pub(super) struct Listing {
     pub(super) more: bool,
 }
 
-pub(super) async fn list(State(desk): State<Desk>, Query(query): Query<ListQuery>) -> Result<Json<Listing>, Failure> {
+pub(super) async fn list(State(desk): State<Desk>, Asked(query): Asked<ListQuery>) -> Result<Json<Listing>, Failure> {
     let states: Vec<outcome::State> = match &query.state {
         Some(text) => text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(Failure::bad_request)?,
         None => Vec::new(),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::Desk;
-use super::answer::Failure;
+use super::answer::{Asked, Failure};
 use super::id::{Named, resolve, status_of};
 use crate::outcome::State as Condition;
 use crate::sequence::event::Target;
@@ -57,7 +57,7 @@ pub(super) struct WaitedPart {
     pub(super) reached: bool,
 }
 
-pub(super) async fn wait(State(desk): State<Desk>, Query(query): Query<WaitQuery>) -> Result<Json<Waited>, Failure> {
+pub(super) async fn wait(State(desk): State<Desk>, Asked(query): Asked<WaitQuery>) -> Result<Json<Waited>, Failure> {
     let wanted: Vec<Condition> = match &query.wanted {
         Some(text) => text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(Failure::bad_request)?,
         None => Condition::ALL.into_iter().filter(|state| state.ended()).collect(),

@@ -1,0 +1,69 @@
+//! One frame of the journal, as bytes and back: length, checksum over length and payload, payload.
+//!
+//! Must not: know where frames lie.
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Cursor, JournalError};
+use crate::sequence::Recorded;
+
+pub(super) const FRAME_HEADER: usize = 8;
+/// A decision that touches every step of the longest bundle stays far below.
+pub(super) const FRAME_MAX: usize = 32 << 20;
+
+/// What one append writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum Frame {
+    /// A daemon started.
+    Started {
+        /// In which boot.
+        boot: String,
+        /// Which version of it.
+        version: String,
+        /// How far its boot time is ahead of the board's, in milliseconds: what earlier boots have consumed.
+        #[serde(default)]
+        offset_ms: u64,
+    },
+    /// One decision.
+    Decided {
+        /// Cursor of its first record.
+        first: Cursor,
+        /// Its records.
+        records: Vec<Recorded>,
+    },
+}
+
+/// The bytes of a frame.
+pub(super) fn encode(frame: &Frame) -> Result<Vec<u8>, JournalError> {
+    let mut bytes = vec![0; FRAME_HEADER];
+    let mut payload = serde_json::Serializer::new(&mut bytes);
+    let large = |bytes| JournalError::Large { bytes };
+    frame.serialize(&mut payload).map_err(|_| large(0))?;
+    let length = bytes.len() - FRAME_HEADER;
+    let field = u32::try_from(length).ok().filter(|_| length <= FRAME_MAX).ok_or_else(|| large(length))?;
+    bytes[..4].copy_from_slice(&field.to_le_bytes());
+    let crc = checksum(&bytes[..4], &bytes[FRAME_HEADER..]);
+    bytes[4..FRAME_HEADER].copy_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
+}
+
+fn checksum(length: &[u8], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(length), payload)
+}
+
+/// Reads the frame at the start of these bytes. `Ok(None)` when they are too few to tell.
+pub(super) fn decode(bytes: &[u8]) -> Result<Option<(usize, Frame)>, String> {
+    let Some((header, rest)) = bytes.split_at_checked(FRAME_HEADER) else { return Ok(None) };
+    let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let length = field(0) as usize;
+    if length == 0 || length > FRAME_MAX {
+        return Err(format!("a frame of {length} bytes"));
+    }
+    let Some(payload) = rest.get(..length) else { return Ok(None) };
+    if checksum(&header[..4], payload) != field(4) {
+        return Err("its checksum does not fit".to_owned());
+    }
+    let frame = serde_json::from_slice(payload).map_err(|error| format!("a frame that cannot be read: {error}"))?;
+    Ok(Some((FRAME_HEADER + length, frame)))
+}
