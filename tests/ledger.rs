@@ -145,6 +145,43 @@ fn a_torn_tail_is_cut_at_the_last_whole_frame_and_said() {
 }
 
 #[test]
+fn a_frame_that_is_being_written_is_the_end_for_readers_and_no_damage() {
+    let (folder, _) = written();
+    let (ledger, _) = Ledger::open(folder.path()).expect("opens");
+    let path = segment(folder.path());
+    let whole = fs::read(&path).expect("readable");
+    let last = whole.windows(9).rposition(|bytes| bytes == b"{\"frame\":").expect("a frame") - 8;
+    for extra in [3, 8, 20, whole.len() - last - 1] {
+        fs::write(&path, [&whole[..], &whole[last..last + extra]].concat()).expect("written");
+        let events = ledger.queries().expect("an index").events(0, 100).expect("readable");
+        assert_eq!(events.len(), 7, "{extra} bytes of the next frame");
+    }
+}
+
+#[test]
+fn an_index_that_was_let_go_is_brought_up_to_the_journal_again() {
+    let (folder, _) = written();
+    let (mut ledger, Found { mut board, .. }) = Ledger::open(folder.path()).expect("opens");
+    ledger.close_index();
+    assert!(ledger.queries().is_none());
+    let decision =
+        decide(&board, Event::Transferred { execution: id(2), step: 0, result: Ok(()) }, now()).expect("legal");
+    let position = ledger.commit(&decision.records).expect("the journal does without");
+    assert!(ledger.reflect(position, &decision.records, &[]).is_ok(), "nothing of it goes into the index");
+    decision.records.iter().for_each(|recorded| assert_eq!(apply(&mut board, recorded), Ok(None)));
+    let decision = decide(&board, Event::Filed(id(2)), now()).expect("legal");
+    let position = ledger.commit(&decision.records).expect("committed");
+    let ended: Vec<_> =
+        decision.records.iter().filter_map(|recorded| apply(&mut board, recorded).expect("fits")).collect();
+    assert!(ledger.reflect(position, &decision.records, &ended).is_err());
+    ledger.mend().expect("mended");
+    let kept = ledger.queries().expect("an index").index().get(id(2)).expect("readable").expect("there");
+    assert_eq!(kept.status.state.as_str(), "succeeded");
+    assert_eq!(ledger.queries().expect("an index").history(id(2)).expect("readable").len(), 5);
+    accept(&mut ledger, &mut board, 3);
+}
+
+#[test]
 fn after_a_cut_the_journal_goes_on_without_a_gap() {
     let (folder, _) = written();
     let path = segment(folder.path());

@@ -111,11 +111,13 @@ impl Journal {
         let length = file.metadata().map_err(failed("look at", &path))?.len();
         let mut next = segment;
         let mut end = HEADER;
-        let mut reader = Reader { dir: dir.to_owned() }.start_at(Some(Position { segment, offset: HEADER }));
+        let mut reader =
+            Reader { dir: dir.to_owned(), tail: Tail::Still }.start_at(Some(Position { segment, offset: HEADER }));
         if length < HEADER {
             // The power went between making the segment and its first frame.
             write_header(&file, &path)?;
-            reader = Reader { dir: dir.to_owned() }.start_at(Some(Position { segment, offset: HEADER }));
+            reader =
+                Reader { dir: dir.to_owned(), tail: Tail::Still }.start_at(Some(Position { segment, offset: HEADER }));
         }
         let mut reader = reader?;
         let torn = loop {
@@ -198,7 +200,7 @@ impl Journal {
     /// A handle for reading what has been appended.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader { dir: self.dir.clone() }
+        Reader { dir: self.dir.clone(), tail: Tail::Growing }
     }
 }
 
@@ -259,10 +261,20 @@ fn write_header(mut file: &File, path: &Path) -> Result<(), JournalError> {
     file.rewind().and_then(|()| file.write_all(&header)).and_then(|()| file.sync_all()).map_err(failed("begin", path))
 }
 
+/// What a frame that is cut short means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Nobody writes: damage.
+    Still,
+    /// It is being written this very moment: the end, for now.
+    Growing,
+}
+
 /// Reads the journal of a directory.
 #[derive(Debug, Clone)]
 pub struct Reader {
     dir: PathBuf,
+    tail: Tail,
 }
 
 impl Reader {
@@ -273,7 +285,7 @@ impl Reader {
     pub fn start_at(self, from: Option<Position>) -> Result<Frames, JournalError> {
         let segments = segments(&self.dir)?;
         let from = from.or(segments.first().map(|segment| Position { segment: *segment, offset: HEADER }));
-        let mut frames = Frames { dir: self.dir, file: None, segment: 0, offset: 0 };
+        let mut frames = Frames { dir: self.dir, tail: self.tail, file: None, segment: 0, offset: 0 };
         if let Some(from) = from {
             frames.open(from)?;
         }
@@ -294,6 +306,7 @@ impl Reader {
 #[derive(Debug)]
 pub struct Frames {
     dir: PathBuf,
+    tail: Tail,
     file: Option<BufReader<File>>,
     segment: Cursor,
     offset: u64,
@@ -342,10 +355,17 @@ impl Frames {
                 let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
                 file.take(length.min(FRAME_MAX) as u64).read_to_end(&mut bytes).map_err(failed("read", &path))?;
             }
-            let (length, frame) =
-                decode(&bytes).map_err(damaged)?.ok_or_else(|| damaged("a frame is cut short".to_owned()))?;
-            self.offset += length as u64;
-            return Ok(Some((position, frame)));
+            return match decode(&bytes).map_err(damaged)? {
+                Some((length, frame)) => {
+                    self.offset += length as u64;
+                    Ok(Some((position, frame)))
+                }
+                None if self.tail == Tail::Growing => {
+                    file.seek(SeekFrom::Start(self.offset)).map_err(failed("seek in", &path))?;
+                    Ok(None)
+                }
+                None => Err(damaged("a frame is cut short".to_owned())),
+            };
         }
     }
 }
