@@ -18,6 +18,8 @@ mod pods;
 mod storage;
 #[path = "faults/tool.rs"]
 mod tool;
+#[path = "faults/wire.rs"]
+mod wire;
 
 use std::process::Output;
 use std::time::{Duration, Instant};

@@ -14,6 +14,7 @@ use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Boot, Found, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
+use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
@@ -129,7 +130,7 @@ impl Loop {
             self.step(Event::Rebooted);
         }
         let owed = resume::resume(&self.board);
-        self.carry_out(owed);
+        self.carry_out(owed, Occasion::Resumed);
         // Draws the consequences that a crash may have cut off.
         self.step(Event::TimePassed(self.away()));
         Ok(())
@@ -220,7 +221,7 @@ impl Loop {
         // Save.
         self.save(&decision.records)?;
         // Do.
-        self.carry_out(decision.effects);
+        self.carry_out(decision.effects, Occasion::Decided);
         // Tell.
         self.publish();
         Ok(())
@@ -251,10 +252,10 @@ impl Loop {
         Ok(())
     }
 
-    fn carry_out(&self, effects: Vec<Effect>) {
+    fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {
         for effect in effects {
             tracing::debug!(?effect, "do");
-            self.driver.carry_out(effect, &self.board);
+            self.driver.carry_out(effect, &self.board, occasion);
         }
     }
 

@@ -208,12 +208,20 @@ impl Board {
 
     /// Runs the tool against this board.
     pub fn tool(&self, arguments: &[&str]) -> Output {
+        self.tool_started(arguments).wait_with_output().expect("perigee runs")
+    }
+
+    /// Starts the tool against this board and does not wait for it.
+    pub fn tool_started(&self, arguments: &[&str]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_perigee"))
             .arg("--socket")
             .arg(self.path("run/control.sock"))
             .args(arguments)
-            .output()
-            .expect("perigee runs")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("perigee starts")
     }
 
     /// Runs the tool; it must succeed.

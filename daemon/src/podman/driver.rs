@@ -35,7 +35,16 @@ const WAIT: Duration = Duration::from_secs(30);
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// For a request that Podman got and did not answer to have its effect, once Podman answers others.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+/// Why an effect is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// It was decided just now.
+    Decided,
+    /// It was decided before this daemon started: what the one before asked Podman for may still be on its way.
+    Resumed,
+}
 
 /// Carries out effects on the nodes.
 #[derive(Debug, Clone)]
@@ -65,7 +74,7 @@ impl Driver {
     }
 
     /// Begins to carry out an effect and returns at once.
-    pub fn carry_out(&self, effect: Effect, board: &Board) {
+    pub fn carry_out(&self, effect: Effect, board: &Board, occasion: Occasion) {
         let id = match &effect {
             Effect::Prepare(attempt)
             | Effect::Watch(attempt, _)
@@ -82,19 +91,19 @@ impl Driver {
         };
         let driver = self.clone();
         if let Effect::Prepare(attempt) = effect {
-            let turn = self.turns.begin(attempt);
+            let turn = self.turns.begin(attempt, occasion);
             tokio::spawn(async move { driver.prepare(&execution, attempt, turn).await });
             return;
         }
         tokio::spawn(async move {
             match effect {
                 Effect::Prepare(_) => {}
-                Effect::Launch(members) => driver.launch(&execution, members).await,
+                Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
-                Effect::Clear(attempt) => driver.clear(&execution, attempt).await,
+                Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
                 Effect::Place { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
@@ -142,8 +151,24 @@ impl Driver {
         }
     }
 
-    async fn launch(&self, execution: &Execution, members: Vec<(AttemptId, String)>) {
+    async fn launch(&self, execution: &Execution, members: Vec<(AttemptId, String)>, occasion: Occasion) {
         // Look at all before starting any: the starts then follow each other without a pause.
+        let mut ready = self.not_started(execution, members).await;
+        if occasion == Occasion::Resumed && !ready.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+            ready = self.not_started(execution, ready).await;
+        }
+        for (attempt, container) in ready {
+            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
+            let report = self.start(endpoint, attempt, &container).await;
+            if let Some(report) = report {
+                self.tell(attempt, report).await;
+            }
+        }
+    }
+
+    /// Those of these containers that are there and have not started; the others are told of.
+    async fn not_started(&self, execution: &Execution, members: Vec<(AttemptId, String)>) -> Vec<(AttemptId, String)> {
         let mut ready = Vec::new();
         for (attempt, container) in members {
             let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
@@ -154,17 +179,12 @@ impl Driver {
             match found {
                 None => {}
                 Some(Ok(found)) if found.state.has_started() => self.tell(attempt, Report::Started).await,
-                Some(Ok(_)) => ready.push((attempt, container, endpoint)),
+                Some(Ok(_)) => ready.push((attempt, container)),
                 Some(Err(ApiError::NotFound(_))) => self.tell(attempt, Report::Lost).await,
                 Some(Err(error)) => self.tell(attempt, Report::NotStarted(failure::reason(&error))).await,
             }
         }
-        for (attempt, container, endpoint) in ready {
-            let report = self.start(endpoint, attempt, &container).await;
-            if let Some(report) = report {
-                self.tell(attempt, report).await;
-            }
-        }
+        ready
     }
 
     /// Starts a container. When the answer to that is lost, inspect says whether its process has lived.
@@ -247,7 +267,7 @@ impl Driver {
         }
     }
 
-    async fn clear(&self, execution: &Execution, attempt: AttemptId) {
+    async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
         let endpoint = match self.endpoint(&Self::job(execution, attempt).node) {
             Ok(endpoint) => endpoint,
             Err(reason) => {
@@ -265,7 +285,7 @@ impl Driver {
         let limit = self.settings.log_bytes;
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
-        let mut on_the_way = self.turns.ended(attempt).await;
+        let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
         loop {
             let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &name, &kept, limit));
             match cleared.await {

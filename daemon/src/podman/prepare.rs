@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 
 use super::api::{ApiError, Endpoint};
 use super::create::Container;
-use super::driver::Driver;
+use super::driver::{Driver, SETTLE};
 use super::failure;
 use super::turns::Turn;
 use crate::bundle::manifest::{Port, Protocol};
@@ -18,25 +18,55 @@ use crate::sequence::state::{AttemptId, JobState};
 use crate::sequence::{Board, Execution};
 use crate::view;
 
+/// Tries to make a container while an earlier request for it may still be on its way.
+const TRIES_IN_DOUBT: u32 = 4;
+
 impl Driver {
     /// Prepares an attempt for as long as that is wanted, and tells how it went.
     pub(super) async fn prepare(&self, execution: &Execution, attempt: AttemptId, turn: Turn) {
         let job = Self::job(execution, attempt);
         let report = match self.endpoint(&job.node) {
             Err(reason) => Report::NotPrepared(reason),
-            Ok(endpoint) => {
-                let wanted =
-                    |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing));
-                let made = self.answered(endpoint, wanted, || self.try_prepare(endpoint, execution, attempt));
-                match made.await {
-                    None => return turn.unanswered(),
-                    Some(Ok(Ok(container))) => Report::Prepared { container },
-                    Some(Ok(Err(reason))) => Report::NotPrepared(reason),
-                    Some(Err(error)) => Report::NotPrepared(failure::reason(&error)),
-                }
-            }
+            Ok(endpoint) => match self.prepare_at(endpoint, execution, attempt, &turn).await {
+                None => return,
+                Some(Ok(container)) => Report::Prepared { container },
+                Some(Err(reason)) => Report::NotPrepared(reason),
+            },
         };
+        turn.settled();
         self.tell(attempt, report).await;
+    }
+
+    /// What an earlier request of ours still does can get in the way of a later one: then another try is due.
+    async fn prepare_at(
+        &self,
+        endpoint: &Endpoint,
+        execution: &Execution,
+        attempt: AttemptId,
+        turn: &Turn,
+    ) -> Option<Result<String, Reason>> {
+        let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing));
+        let mut tries = TRIES_IN_DOUBT;
+        loop {
+            let made = self.answered(endpoint, wanted, || async {
+                let made = self.try_prepare(endpoint, execution, attempt).await;
+                if made.as_ref().is_err_and(ApiError::unreachable) {
+                    turn.unanswered();
+                }
+                made
+            });
+            let reason = match made.await? {
+                Ok(Ok(container)) => return Some(Ok(container)),
+                Ok(Err(reason)) => reason,
+                Err(error) => failure::reason(&error),
+            };
+            tries -= 1;
+            if tries == 0 || !turn.in_doubt() || !wanted(&self.handle.snapshot().board) {
+                return Some(Err(reason));
+            }
+            tracing::warn!(%reason, "failed to prepare a container where one was being made before, will try again");
+            tokio::time::sleep(SETTLE).await;
+        }
     }
 
     async fn try_prepare(
@@ -52,7 +82,8 @@ impl Driver {
                 let message = format!("a container {name} has run already; it is not run twice");
                 return Ok(Err(Reason::new(Name::StartError, message)));
             }
-            Ok(_) => endpoint.remove(&name).await?,
+            // By its id: by its name, a removal that comes late would take the next one.
+            Ok(found) => endpoint.remove(&found.id).await?,
             Err(ApiError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::driver::Occasion;
 use crate::sequence::state::AttemptId;
 
 /// The attempts whose containers are being made, or were, and have not been cleared.
@@ -22,12 +23,22 @@ impl Turn {
     pub(super) fn unanswered(&self) {
         self.0.send_replace(true);
     }
+
+    /// Nothing that was asked for is still to come.
+    pub(super) fn settled(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// Whether something that was asked for may still come.
+    pub(super) fn in_doubt(&self) -> bool {
+        *self.0.borrow()
+    }
 }
 
 impl Turns {
     /// Begins the turn of an attempt.
-    pub(super) fn begin(&self, attempt: AttemptId) -> Turn {
-        let (turn, seen) = watch::channel(false);
+    pub(super) fn begin(&self, attempt: AttemptId, occasion: Occasion) -> Turn {
+        let (turn, seen) = watch::channel(occasion == Occasion::Resumed);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt, seen);
         Turn(turn)
     }
@@ -54,7 +65,7 @@ mod tests {
         runtime.block_on(async {
             let turns = Turns::default();
             assert!(!turns.ended(attempt).await, "nobody makes anything");
-            let turn = turns.begin(attempt);
+            let turn = turns.begin(attempt, Occasion::Decided);
             let mut waiting = Box::pin(turns.ended(attempt));
             assert_eq!(futures_util::poll!(&mut waiting), std::task::Poll::Pending);
             turn.unanswered();
