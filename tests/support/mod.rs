@@ -36,6 +36,14 @@ pub fn podman(arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
+/// What podman lists. A listing breaks off when another test removes something meanwhile: then it is asked for again.
+pub fn listed(arguments: &[&str]) -> String {
+    until("a listing", || {
+        let output = Command::new("podman").envs(bed_environment()).args(arguments).output().expect("podman runs");
+        output.status.success().then(|| text(&output.stdout))
+    })
+}
+
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()
@@ -304,13 +312,13 @@ impl Board {
     /// Names of all containers of an execution, whatever their state.
     pub fn containers(&self, id: &str) -> Vec<String> {
         let filter = format!("label=perigee.execution={id}");
-        podman(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+        listed(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
     }
 
     /// What a file of the tenant's volume `payload` holds, if the volume and the file are there.
     pub fn in_volume(&self, path: &str) -> Option<String> {
         let claim = format!("{}.payload", self.tenant);
-        let volumes = podman(&["volume", "ls", "--format", "{{.Name}} {{.Mountpoint}}"]);
+        let volumes = listed(&["volume", "ls", "--format", "{{.Name}} {{.Mountpoint}}"]);
         let mountpoint = volumes.lines().find_map(|line| line.strip_prefix(&format!("{claim} ")))?;
         fs::read_to_string(Path::new(mountpoint).join(path)).ok()
     }
@@ -330,15 +338,15 @@ impl Drop for Board {
         if std::thread::panicking() {
             eprintln!("daemon log:\n{}", self.log());
         }
-        let mine = podman(&["ps", "--all", "--quiet", "--filter", &format!("network={}", self.network)]);
+        let mine = listed(&["ps", "--all", "--quiet", "--filter", &format!("network={}", self.network)]);
         for id in mine.lines() {
             podman(&["rm", "--force", "--time=0", id]);
         }
-        let networks = podman(&["network", "ls", "--quiet"]);
+        let networks = listed(&["network", "ls", "--quiet"]);
         for name in networks.lines().filter(|name| name.starts_with(&self.network)) {
             let _ = Command::new("podman").envs(bed_environment()).args(["network", "rm", "--force", name]).output();
         }
-        let volumes = podman(&["volume", "ls", "--quiet"]);
+        let volumes = listed(&["volume", "ls", "--quiet"]);
         for name in volumes.lines().filter(|name| name.starts_with(&self.tenant)) {
             let _ = Command::new("podman").envs(bed_environment()).args(["volume", "rm", name]).output();
         }
