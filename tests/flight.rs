@@ -272,20 +272,23 @@ fn p10_p11_p14_each_merged_pod_has_its_own_time_and_result() {
 
 #[test]
 fn p10_a_pod_without_max_duration_is_not_unlimited() {
-    let board = Board::with("time_scale: 100");
+    let board = Board::with("time_scale: 60");
     let id = board.submit(&pod("FOREVER", "forever", "while :; do sleep 0.1; done", &[]));
     let status = board.ended(&id);
     assert_eq!((state(&status), reason(step(&status, "FOREVER"))), ("failed", "timeout"));
     assert_eq!(at(step(&status, "FOREVER"), "/timeout_seconds"), 3900);
-    assert_eq!(at(&board.json(&["status"]), "/time_scale"), 100);
+    assert_eq!(at(&board.json(&["status"]), "/time_scale"), 60);
 }
 
 #[test]
 fn p12_group_is_prepared_together_and_started_together() {
     let board = Board::new();
     let name = format!("{}-server", board.tenant);
-    let server = pod("SERVER", "server", "nc -l -p 8000 -e /bin/echo reply", &["merge: true"]);
+    // It answers until the client has its reply: a connection that breaks off must not be the last.
+    let serve = format!("nc -ll -p 8000 -e /bin/echo reply & {}", until_file("done"));
+    let server = pod("SERVER", "server", &serve, &["merge: true"]);
     let ask = format!("until nc {name} 8000 < /dev/null > /data/got && grep reply /data/got; do sleep 0.1; done");
+    let ask = format!("{ask}; touch /data/done");
     let client = pod("CLIENT", "client", &ask, &["merge: true"]);
     let id = board.submit(&(server + &client));
     let status = board.ended(&id);
