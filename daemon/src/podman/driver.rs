@@ -21,8 +21,9 @@ use crate::downlink::Outbox;
 use crate::handle::Handle;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
+use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
-use crate::sequence::state::{AttemptId, Exit, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{AttemptId, Exit, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
@@ -79,12 +80,19 @@ impl Driver {
             Effect::Prepare(attempt)
             | Effect::Watch(attempt, _)
             | Effect::Signal(attempt, ..)
-            | Effect::Clear(attempt) => Some(attempt.execution),
-            Effect::Launch(members) => members.first().map(|(attempt, _)| attempt.execution),
-            Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-                Some(*execution)
-            }
+            | Effect::Clear(attempt, _) => Some(attempt.execution),
+            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
+            Effect::Read { execution, .. }
+            | Effect::Place { execution, .. }
+            | Effect::Collect { execution, .. }
+            | Effect::Report(execution)
+            | Effect::Purge(execution) => Some(*execution),
         };
+        if let Effect::Purge(id) = effect {
+            let driver = self.clone();
+            tokio::spawn(async move { driver.purge(id).await });
+            return;
+        }
         let Some(execution) = id.and_then(|id| board.live.get(&id)).cloned() else {
             tracing::error!(?effect, "an effect of an execution that is not live");
             return;
@@ -97,13 +105,16 @@ impl Driver {
         }
         tokio::spawn(async move {
             match effect {
-                Effect::Prepare(_) => {}
+                Effect::Prepare(_) | Effect::Purge(_) => {}
                 Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
-                Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
+                Effect::Pause(members) => driver.freeze(&execution, members, Freeze::Frozen).await,
+                Effect::Resume(members) => driver.freeze(&execution, members, Freeze::Thawing).await,
+                Effect::Clear(attempt, disposal) => driver.clear(&execution, attempt, (disposal, occasion)).await,
+                Effect::Read { step, .. } => driver.read_outputs(&execution, step).await,
                 Effect::Place { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
@@ -122,6 +133,11 @@ impl Driver {
     pub(super) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
         let gone = || Reason::new(Name::EngineUnreachable, format!("node `{node}` is no longer in the configuration"));
         self.nodes.get(node).ok_or_else(gone)
+    }
+
+    /// Every Podman of the configuration.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.nodes.values()
     }
 
     /// Calls until Podman answers or nobody wants the answer any more (`None`).
@@ -226,7 +242,7 @@ impl Driver {
         let living = |board: &Board| {
             matches!(
                 board.job(&attempt).map(|job| &job.state),
-                Some(JobState::Running { .. } | JobState::Stopping { .. })
+                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. })
             )
         };
         loop {
@@ -262,12 +278,12 @@ impl Driver {
             Signal::Kill => "KILL",
         };
         let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Stopping { signal: told, .. }) if *told == signal);
-        if let Some(Err(error)) = self.answered(endpoint, wanted, || endpoint.signal(container, word)).await {
+        if let Some(Err(error)) = self.answered(endpoint, wanted, || told(endpoint, container, word)).await {
             tracing::error!(%container, %error, "failed to send SIG{word}");
         }
     }
 
-    async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
+    async fn clear(&self, execution: &Execution, attempt: AttemptId, (disposal, occasion): (Disposal, Occasion)) {
         let endpoint = match self.endpoint(&Self::job(execution, attempt).node) {
             Ok(endpoint) => endpoint,
             Err(reason) => {
@@ -278,7 +294,10 @@ impl Driver {
         };
         let owed = |board: &Board| {
             let state = board.job(&attempt).map(|job| &job.state);
-            matches!(state, Some(JobState::Ended { remains: Remains::Owed, .. }))
+            matches!(
+                state,
+                Some(JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. })
+            )
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
@@ -287,7 +306,7 @@ impl Driver {
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
         loop {
-            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &name, &kept, limit));
+            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &name, (&kept, limit), disposal));
             match cleared.await {
                 None => return,
                 Some(Ok(Ok(_))) if std::mem::take(&mut on_the_way) => {
@@ -311,12 +330,22 @@ impl Driver {
     }
 }
 
-/// Keeps the console output of a container, then removes it; one that lives is killed first.
+/// Sends a signal; frozen processes are thawed first, or they would never hear it.
+async fn told(endpoint: &Endpoint, container: &str, signal: &str) -> Result<(), ApiError> {
+    match endpoint.inspect(container).await {
+        Ok(found) if found.state.is_paused() && signal != "KILL" => endpoint.unpause(container).await?,
+        Ok(_) | Err(ApiError::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    endpoint.signal(container, signal).await
+}
+
+/// Keeps the console output of a container, then removes it or keeps it as it is; one that lives is killed first.
 async fn try_clear(
     endpoint: &Endpoint,
     name: &str,
-    kept: &Path,
-    limit: u64,
+    (kept, limit): (&Path, u64),
+    disposal: Disposal,
 ) -> Result<Result<Logs, ConsoleError>, ApiError> {
     let mut found = match endpoint.inspect(name).await {
         Ok(found) => found,
@@ -329,7 +358,7 @@ async fn try_clear(
         found = endpoint.inspect(name).await?;
     }
     let logs = console::keep(endpoint, &found, kept, limit).await;
-    if logs.is_ok() {
+    if logs.is_ok() && disposal == Disposal::Remove {
         endpoint.remove(&found.id).await?;
     }
     Ok(logs)

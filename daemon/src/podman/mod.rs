@@ -12,6 +12,7 @@ pub mod create;
 pub mod driver;
 pub mod failure;
 pub mod files;
+mod freeze;
 pub mod health;
 mod inspected;
 pub mod prepare;
