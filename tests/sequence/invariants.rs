@@ -94,16 +94,14 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
     match effect {
         Effect::Prepare(a) | Effect::Watch(a, _) | Effect::Signal(a, ..) | Effect::Clear(a) => a.execution == id,
         Effect::Launch(group) => group.iter().any(|(attempt, _)| attempt.execution == id),
-        Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-            *execution == id
-        }
+        Effect::Errand { execution, .. } | Effect::Report(execution) => *execution == id,
     }
 }
 
 fn tells_of(event: &Event, id: ExecutionId) -> bool {
     match event {
         Event::Reported(attempt, _) => attempt.execution == id,
-        Event::Transferred { execution, .. } | Event::Filed(execution) | Event::Asked { execution, .. } => {
+        Event::ErrandEnded { execution, .. } | Event::Filed(execution) | Event::Asked { execution, .. } => {
             *execution == id
         }
         Event::Submitted { plan, .. } => plan.execution == id,
@@ -213,8 +211,7 @@ fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {
         | Effect::Watch(..)
         | Effect::Signal(..)
         | Effect::Clear(_)
-        | Effect::Place { .. }
-        | Effect::Collect { .. }
+        | Effect::Errand { .. }
         | Effect::Report(_) => None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::manifest::{Port, Protocol};
-use perigee::plan::{Dependency, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Transfer, Work};
+use perigee::plan::{Dependency, Errand, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Transfer, Work};
 use perigee::time::{BootTime, Timestamp};
 use proptest::prelude::*;
 
@@ -189,8 +189,8 @@ impl UnitShape {
 
     fn steps(&self, first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
         let (fate, seconds, work) = match &self.kind {
-            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Uplink(transfer())),
-            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Downlink(transfer())),
+            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Uplink(transfer()))),
+            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Downlink(transfer()))),
             UnitKind::Pods(steps) => return self.pods(steps, first, id, fates),
         };
         fates.transfers.insert((id, first), *fate);

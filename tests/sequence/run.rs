@@ -155,8 +155,7 @@ impl Run {
             | Effect::Launch(_)
             | Effect::Watch(..)
             | Effect::Clear(_)
-            | Effect::Place { .. }
-            | Effect::Collect { .. }
+            | Effect::Errand { .. }
             | Effect::Report(_) => None,
         }));
         self.owed.extend(decision.effects);
@@ -296,7 +295,7 @@ fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
     match effect {
         Effect::Prepare(id) | Effect::Watch(id, _) | Effect::Signal(id, ..) | Effect::Clear(id) => [*id].into(),
         Effect::Launch(group) => group.iter().map(|(id, _)| *id).collect(),
-        Effect::Place { .. } | Effect::Collect { .. } | Effect::Report(_) => BTreeSet::new(),
+        Effect::Errand { .. } | Effect::Report(_) => BTreeSet::new(),
     }
 }
 

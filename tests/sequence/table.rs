@@ -101,9 +101,9 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
 fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let records = [
         ("StepStarted", Record::StepStarted { step: 0 }),
-        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
+        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded, output: None }),
     ];
-    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
+    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded, output: None };
     let states = [("waiting", StepState::Waiting), ("active", StepState::Active { since: at(1) }), ("ended", ended)];
     let rows = states.into_iter().map(|(name, state)| {
         let outcomes = records.iter().map(|(_, record)| {

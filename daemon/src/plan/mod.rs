@@ -2,8 +2,12 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
+mod errand;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+pub use errand::{Errand, Transfer};
 
 use serde::{Deserialize, Serialize};
 
@@ -84,25 +88,9 @@ pub enum Work {
         /// The jobs, in starting order.
         jobs: Vec<PlannedJob>,
     },
-    /// Places files of the bundle.
-    Uplink(Transfer),
-    /// Collects files of the volume.
-    Downlink(Transfer),
-}
-
-/// Files between the board and a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The node whose Podman holds the volume.
-    pub node: NodeName,
-    /// The tenant's name for it.
-    pub volume: VolumeName,
-    /// Its Podman name.
-    pub claim: String,
-    /// Entries of the bundle to place, or paths and wildcards to collect.
-    pub sources: Vec<String>,
-    /// Folder in the volume, or of the namespace on the ground.
-    pub destination: String,
+    /// Runs no pods. Written as the errand alone.
+    #[serde(untagged)]
+    Errand(Errand),
 }
 
 /// One pod's life, planned.
@@ -150,12 +138,12 @@ impl Plan {
 }
 
 impl PlannedStep {
-    /// The node that a transfer needs; none for pods, which have theirs each.
+    /// The node that an errand needs; none for pods, which have theirs each.
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+            Work::Errand(errand) => Some(errand.node()),
         }
     }
 
@@ -164,7 +152,7 @@ impl PlannedStep {
     pub fn jobs(&self) -> &[PlannedJob] {
         match &self.work {
             Work::PodRun { jobs } => jobs,
-            Work::Uplink(_) | Work::Downlink(_) => &[],
+            Work::Errand(_) => &[],
         }
     }
 }
@@ -296,20 +284,20 @@ impl Planner<'_> {
         let tenant = &self.bundle.header().tenant;
         let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
         match &self.bundle.steps()[index].work {
-            VerifiedWork::Uplink(uplink) => Some(Work::Uplink(Transfer {
+            VerifiedWork::Uplink(uplink) => Some(Work::Errand(Errand::Uplink(Transfer {
                 node: home(&uplink.volume),
                 volume: uplink.volume.clone(),
                 claim: claim(tenant, &uplink.volume),
                 sources: uplink.files.clone(),
                 destination: uplink.destination.clone(),
-            })),
-            VerifiedWork::Downlink(downlink) => Some(Work::Downlink(Transfer {
+            }))),
+            VerifiedWork::Downlink(downlink) => Some(Work::Errand(Errand::Downlink(Transfer {
                 node: home(&downlink.volume),
                 volume: downlink.volume.clone(),
                 claim: claim(tenant, &downlink.volume),
                 sources: downlink.sources.clone(),
                 destination: downlink.destination.clone(),
-            })),
+            }))),
             VerifiedWork::PodRun(run, container) => {
                 let job = PlannedJob {
                     pod_name: run.pod_name.clone(),

@@ -81,9 +81,7 @@ impl Driver {
             | Effect::Signal(attempt, ..)
             | Effect::Clear(attempt) => Some(attempt.execution),
             Effect::Launch(members) => members.first().map(|(attempt, _)| attempt.execution),
-            Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-                Some(*execution)
-            }
+            Effect::Errand { execution, .. } | Effect::Report(execution) => Some(*execution),
         };
         let Some(execution) = id.and_then(|id| board.live.get(&id)).cloned() else {
             tracing::error!(?effect, "an effect of an execution that is not live");
@@ -104,8 +102,7 @@ impl Driver {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
                 Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
-                Effect::Place { step, .. } => driver.transfer(&execution, step).await,
-                Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });

@@ -109,14 +109,14 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
     let at = recorded.at;
     step.state = match (&recorded.record, &step.state) {
         (Record::StepStarted { .. }, StepState::Waiting) => StepState::Active { since: at },
-        (Record::StepEnded { verdict, .. }, StepState::Waiting) => {
+        (Record::StepEnded { verdict, output, .. }, StepState::Waiting) => {
             for job in &mut step.jobs {
                 job.state = never_started(verdict, at);
             }
-            StepState::Ended { since: None, at, verdict: verdict.clone() }
+            StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
-        (Record::StepEnded { verdict, .. }, StepState::Active { since }) => {
-            StepState::Ended { since: Some(*since), at, verdict: verdict.clone() }
+        (Record::StepEnded { verdict, output, .. }, StepState::Active { since }) => {
+            StepState::Ended { since: Some(*since), at, verdict: verdict.clone(), output: *output }
         }
         (_, state) => return Err(Illegal::new(recorded, state)),
     };

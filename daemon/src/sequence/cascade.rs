@@ -68,7 +68,7 @@ impl Draft<'_> {
         // A member ended before its start: all or nothing, so those that still wait never start.
         group.filter(|step| execution.steps[*step].state == StepState::Waiting).try_for_each(|step| {
             let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason), output: None })
         })
     }
 
@@ -79,7 +79,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let verdict = outcome::of_jobs(&part.jobs);
-        self.record(id, Record::StepEnded { step, verdict })
+        self.record(id, Record::StepEnded { step, verdict, output: None })
     }
 
     fn start_or_skip(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
@@ -89,9 +89,9 @@ impl Draft<'_> {
             if execution.halt.is_none() {
                 self.record(id, Record::Halted { halt: halt.clone() })?;
             }
-            return group
-                .into_iter()
-                .try_for_each(|step| self.record(id, Record::StepEnded { step, verdict: halted(&halt) }));
+            return group.into_iter().try_for_each(|step| {
+                self.record(id, Record::StepEnded { step, verdict: halted(&halt), output: None })
+            });
         }
         let head = &execution.plan.steps[group.start];
         for edge in &head.after {
@@ -100,7 +100,7 @@ impl Draft<'_> {
                 let source = &execution.plan.steps[edge.step].id;
                 let reason = Reason::new(Name::Dependency, format!("step {source} did not succeed"));
                 return group.into_iter().try_for_each(|step| {
-                    self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason.clone()) })
+                    self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason.clone()), output: None })
                 });
             }
         }
@@ -121,8 +121,7 @@ impl Draft<'_> {
                     self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
                 }
             }
-            Work::Uplink(_) => self.effect(Effect::Place { execution: id, step }),
-            Work::Downlink(_) => self.effect(Effect::Collect { execution: id, step }),
+            Work::Errand(_) => self.effect(Effect::Errand { execution: id, step }),
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::effect::Effect;
 use super::event::{Away, Event, Refusal, Report, Target, Verb};
 use super::record::{Record, Recorded};
 use super::state::{
-    AttemptId, Board, Execution, Halt, Job, JobState, Phase, Remains, Signal, StepState, StopCause, Verdict,
+    AttemptId, Board, Execution, Halt, Job, JobState, Output, Phase, Remains, Signal, StepState, StopCause, Verdict,
 };
 use crate::bundle::ExecutionId;
 use crate::outcome;
@@ -42,7 +42,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Submitted { plan, held } => draft.submitted(plan, held)?,
         Event::Asked { execution, target, verb } => draft.asked(execution, target, verb)?,
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
-        Event::Transferred { execution, step, result } => draft.transferred(execution, step, result)?,
+        Event::ErrandEnded { execution, step, result } => draft.errand_ended(execution, step, result)?,
         Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed(away) => draft.time_passed(&away)?,
         Event::Rebooted => draft.rebooted()?,
@@ -114,10 +114,10 @@ impl Draft<'_> {
             for job in jobs {
                 self.stop_job(id, (step, job), &part.jobs[job], signal)?;
             }
-            // A transfer has no process that could be told: what it has moved stays, what it moves yet counts no more.
-            let transfers = part.jobs.is_empty() && part.state.verdict().is_none();
-            if part.state == StepState::Waiting || transfers {
-                self.record(id, Record::StepEnded { step, verdict: stopped() })?;
+            // An errand has no process that could be told: what it has done stays, what it does yet counts no more.
+            let errand = part.jobs.is_empty() && part.state.verdict().is_none();
+            if part.state == StepState::Waiting || errand {
+                self.record(id, Record::StepEnded { step, verdict: stopped(), output: None })?;
             }
         }
         Ok(())
@@ -194,19 +194,24 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn transferred(&mut self, id: ExecutionId, step: usize, result: Result<(), Reason>) -> Result<(), Refusal> {
+    fn errand_ended(
+        &mut self,
+        id: ExecutionId,
+        step: usize,
+        result: Result<Option<Output>, Reason>,
+    ) -> Result<(), Refusal> {
         let active = self
             .get(id)
             .and_then(|known| known.steps.get(step))
             .is_some_and(|known| known.jobs.is_empty() && matches!(known.state, StepState::Active { .. }));
         if !active {
-            return Err(Refusal::Late(format!("a transfer of {id}, step {step}")));
+            return Err(Refusal::Late(format!("an errand of {id}, step {step}")));
         }
-        let verdict = match result {
-            Ok(()) => Verdict::Succeeded,
-            Err(reason) => Verdict::Failed(reason),
+        let (verdict, output) = match result {
+            Ok(output) => (Verdict::Succeeded, output),
+            Err(reason) => (Verdict::Failed(reason), None),
         };
-        Ok(self.record(id, Record::StepEnded { step, verdict })?)
+        Ok(self.record(id, Record::StepEnded { step, verdict, output })?)
     }
 
     fn filed(&mut self, id: ExecutionId) -> Result<(), Refusal> {
@@ -262,11 +267,11 @@ impl Draft<'_> {
                 Name::Timeout,
                 outcome::budget_text(
                     seconds,
-                    "during the transfer",
+                    "before it was done",
                     planned.node().and_then(|node| away.get(node)).map(String::as_str),
                 ),
             );
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Failed(reason) })?;
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Failed(reason), output: None })?;
         }
         Ok(())
     }

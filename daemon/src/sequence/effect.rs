@@ -19,15 +19,8 @@ pub enum Effect {
     Signal(AttemptId, String, Signal),
     /// Keep the console output of an attempt and remove its container, whatever its state.
     Clear(AttemptId),
-    /// Place files of the bundle into a volume.
-    Place {
-        /// The execution.
-        execution: ExecutionId,
-        /// Index of the step.
-        step: usize,
-    },
-    /// Collect files of a volume into the outbox.
-    Collect {
+    /// Carry out a step that runs no pods.
+    Errand {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.

@@ -51,7 +51,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
         }
         Record::Ended => (execution.to_string(), "ended".to_owned(), None),
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
-        Record::StepEnded { step, verdict } => (
+        Record::StepEnded { step, verdict, .. } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),
             verdict.reason().map(ToString::to_string),
