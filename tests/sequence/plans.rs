@@ -218,8 +218,8 @@ impl UnitShape {
 
     fn steps(&self, first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
         let (fate, seconds, work) = match &self.kind {
-            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Uplink(transfer())),
-            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Downlink(transfer())),
+            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Uplink(transfer()))),
+            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Downlink(transfer()))),
             UnitKind::Pods(steps) => return self.pods(steps, first, id, fates),
             UnitKind::Array(pods, cap) => return vec![self.array(pods, *cap, first, id, fates)],
             UnitKind::Gang(workers, launcher, clean, start) => {

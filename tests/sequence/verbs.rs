@@ -160,12 +160,12 @@ fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
 #[test]
 fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
     let mut plan = empty_plan(execution(1), 10);
-    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Errand(Errand::Uplink(transfer()))));
     let mut board = submitted(Arc::new(plan));
     feed(&mut board, Event::Rebooted, 200_000).expect("legal");
     assert_eq!(
         perigee::sequence::resume::resume(&board),
-        [Effect::Place { execution: execution(1), step: 0 }],
+        [Effect::Errand { execution: execution(1), step: 0 }],
         "the transfer is owed again"
     );
     feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
@@ -175,7 +175,7 @@ fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
 #[test]
 fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
-    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Errand(Errand::Uplink(transfer()))));
     let mut board = submitted(Arc::new(plan));
     assert_eq!(
         feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 299_999).expect("legal"),
@@ -183,7 +183,7 @@ fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     );
     feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
-    let late = Event::Transferred { execution: execution(1), step: 0, result: Ok(()) };
+    let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None) };
     assert!(matches!(feed(&mut board, late, 300_001), Err(Refusal::Late(_))));
 }
 

@@ -75,13 +75,13 @@ impl World {
                 }
                 self.say(*attempt, Report::Cleared(Logs::default()));
             }
-            Effect::Place { execution, step } | Effect::Collect { execution, step } => {
+            Effect::Errand { execution, step } => {
                 let result = match self.fates.transfers[&(*execution, *step)] {
-                    Answer::Good => Ok(()),
+                    Answer::Good => Ok(None),
                     Answer::Bad => Err(Reason::new(Name::TransferError, "no such file")),
                     Answer::Silence => return,
                 };
-                self.answers.push(Event::Transferred { execution: *execution, step: *step, result });
+                self.answers.push(Event::ErrandEnded { execution: *execution, step: *step, result });
             }
             Effect::Report(execution) => {
                 self.answers.push(Event::Filed(*execution));

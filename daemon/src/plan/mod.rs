@@ -9,6 +9,8 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+pub use errand::{Errand, Transfer};
+
 use serde::{Deserialize, Serialize};
 
 pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
@@ -119,25 +121,9 @@ pub enum Work {
         /// The jobs, in starting order.
         jobs: Vec<PlannedJob>,
     },
-    /// Places files of the bundle.
-    Uplink(Transfer),
-    /// Collects files of the volume.
-    Downlink(Transfer),
-}
-
-/// Files between the board and a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The node whose Podman holds the volume.
-    pub node: NodeName,
-    /// The tenant's name for it.
-    pub volume: VolumeName,
-    /// Its Podman name.
-    pub claim: String,
-    /// Entries of the bundle to place, or paths and wildcards to collect.
-    pub sources: Vec<String>,
-    /// Folder in the volume, or of the namespace on the ground.
-    pub destination: String,
+    /// Runs no pods. Written as the errand alone.
+    #[serde(untagged)]
+    Errand(Errand),
 }
 
 impl Plan {
@@ -153,12 +139,12 @@ impl Plan {
 }
 
 impl PlannedStep {
-    /// The node that a transfer needs; none for pods, which have theirs each.
+    /// The node that an errand needs; none for pods, which have theirs each.
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+            Work::Errand(errand) => Some(errand.node()),
         }
     }
 
@@ -201,7 +187,7 @@ impl PlannedStep {
     pub fn jobs(&self) -> &[PlannedJob] {
         match &self.work {
             Work::PodRun { jobs } => jobs,
-            Work::Uplink(_) | Work::Downlink(_) => &[],
+            Work::Errand(_) => &[],
         }
     }
 }

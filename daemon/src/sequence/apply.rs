@@ -143,10 +143,10 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
             for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
                 job.state = never_started(verdict, at);
             }
-            StepState::Ended { since: None, at, verdict: verdict.clone() }
+            StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
-        (Record::StepEnded { verdict, .. }, StepState::Active { since }) => {
-            StepState::Ended { since: Some(*since), at, verdict: verdict.clone() }
+        (Record::StepEnded { verdict, output, .. }, StepState::Active { since }) => {
+            StepState::Ended { since: Some(*since), at, verdict: verdict.clone(), output: *output }
         }
         (_, state) => return Err(Illegal::new(recorded, state)),
     };

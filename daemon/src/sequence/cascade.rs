@@ -93,7 +93,7 @@ impl Draft<'_> {
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
         waiting.into_iter().try_for_each(|step| {
             let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason), output: None })
         })
     }
 

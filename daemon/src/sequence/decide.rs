@@ -139,7 +139,12 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn transferred(&mut self, id: ExecutionId, step: usize, result: Result<(), Reason>) -> Result<(), Refusal> {
+    fn errand_ended(
+        &mut self,
+        id: ExecutionId,
+        step: usize,
+        result: Result<Option<Output>, Reason>,
+    ) -> Result<(), Refusal> {
         let active = self
             .get(id)
             .and_then(|known| known.steps.get(step))
@@ -148,11 +153,11 @@ impl Draft<'_> {
         if !active || !errand {
             return Err(Refusal::Late(format!("a transfer of {id}, step {step}")));
         }
-        let verdict = match result {
-            Ok(()) => Verdict::Succeeded,
-            Err(reason) => Verdict::Failed(reason),
+        let (verdict, output) = match result {
+            Ok(output) => (Verdict::Succeeded, output),
+            Err(reason) => (Verdict::Failed(reason), None),
         };
-        Ok(self.record(id, Record::StepEnded { step, verdict })?)
+        Ok(self.record(id, Record::StepEnded { step, verdict, output })?)
     }
 
     /// The outputs that decide about a step are known: it runs, is skipped, or fails because they cannot be used.
