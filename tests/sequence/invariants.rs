@@ -112,8 +112,7 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
             group.iter().any(|(attempt, _)| attempt.execution == id)
         }
         Effect::Read { execution, .. }
-        | Effect::Place { execution, .. }
-        | Effect::Collect { execution, .. }
+        | Effect::Errand { execution, .. }
         | Effect::Report(execution)
         | Effect::Purge(execution) => *execution == id,
     }
@@ -122,7 +121,7 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
 fn tells_of(event: &Event, id: ExecutionId) -> bool {
     match event {
         Event::Reported(attempt, _) => attempt.execution == id,
-        Event::Transferred { execution, .. }
+        Event::ErrandEnded { execution, .. }
         | Event::OutputRead { execution, .. }
         | Event::Filed(execution)
         | Event::Asked { execution, .. } => *execution == id,
@@ -311,8 +310,7 @@ fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {
         | Effect::Clear(..)
         | Effect::Read { .. }
         | Effect::Purge(_)
-        | Effect::Place { .. }
-        | Effect::Collect { .. }
+        | Effect::Errand { .. }
         | Effect::Report(_) => None,
     }
 }

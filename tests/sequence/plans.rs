@@ -8,7 +8,7 @@ use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
 use perigee::plan::{
-    self, Dependency, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
+    self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
     Transfer, When, Work,
 };
 use perigee::time::{BootTime, Timestamp};

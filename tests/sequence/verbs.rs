@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perigee::bundle::document::OnFailure;
-use perigee::plan::{Plan, Work};
+use perigee::plan::{Errand, Plan, Work};
 use perigee::sequence::effect::Disposal;
 use perigee::reason::Name;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};

@@ -2,6 +2,7 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
+mod errand;
 mod expand;
 mod planner;
 mod work;
@@ -9,15 +10,14 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-pub use errand::{Errand, Transfer};
-
 use serde::{Deserialize, Serialize};
 
+pub use errand::{Errand, Transfer};
 pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
 use crate::bundle::document::{OnFailure, OperationInfo};
-use crate::bundle::{ExecutionId, NodeName, StepId, Tenant, VolumeName};
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]

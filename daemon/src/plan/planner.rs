@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Board, Dependency, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
+use super::{Board, Dependency, Errand, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
 use crate::bundle::document::Sequence;
 use crate::bundle::manifest::{Container, claim};
 use crate::bundle::{Hostname, NodeName, VolumeName};
@@ -140,20 +140,20 @@ impl Planner<'_> {
         let tenant = &self.bundle.header().tenant;
         let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
         match &self.bundle.steps()[index].work {
-            VerifiedWork::Uplink(uplink) => Some(Work::Uplink(Transfer {
+            VerifiedWork::Uplink(uplink) => Some(Work::Errand(Errand::Uplink(Transfer {
                 node: home(&uplink.volume),
                 volume: uplink.volume.clone(),
                 claim: claim(tenant, &uplink.volume),
                 sources: uplink.files.clone(),
                 destination: uplink.destination.clone(),
-            })),
-            VerifiedWork::Downlink(downlink) => Some(Work::Downlink(Transfer {
+            }))),
+            VerifiedWork::Downlink(downlink) => Some(Work::Errand(Errand::Downlink(Transfer {
                 node: home(&downlink.volume),
                 volume: downlink.volume.clone(),
                 claim: claim(tenant, &downlink.volume),
                 sources: downlink.sources.clone(),
                 destination: downlink.destination.clone(),
-            })),
+            }))),
             VerifiedWork::PodRun(run, container) => {
                 let job = PlannedJob {
                     label: String::new(),

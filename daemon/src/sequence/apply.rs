@@ -139,7 +139,7 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
             step.input = Input::Reading;
             step.state.clone()
         }
-        (Record::StepEnded { verdict, .. }, StepState::Waiting | StepState::Held) => {
+        (Record::StepEnded { verdict, output, .. }, StepState::Waiting | StepState::Held) => {
             for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
                 job.state = never_started(verdict, at);
             }
