@@ -27,6 +27,10 @@ pub enum Name {
     ExecFormat,
     /// A host port is taken.
     PortInUse,
+    /// The image does not know the user or group.
+    UserMissing,
+    /// The working directory is not in the image.
+    WorkdirMissing,
     /// The container could not be made or started, for another reason.
     StartError,
     /// Another member of its group could not be started.
@@ -61,7 +65,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -70,6 +74,8 @@ impl Name {
         Self::CommandNotFound,
         Self::ExecFormat,
         Self::PortInUse,
+        Self::UserMissing,
+        Self::WorkdirMissing,
         Self::StartError,
         Self::GroupMember,
         Self::Dependency,
@@ -102,6 +108,8 @@ impl Name {
             | Self::ImageMissing
             | Self::CommandNotFound
             | Self::PortInUse
+            | Self::UserMissing
+            | Self::WorkdirMissing
             | Self::StartError
             | Self::GroupMember
             | Self::Dependency

@@ -2,6 +2,7 @@
 
 use perigee::bundle::document::{OnFailure, Sequence, StepDocument, StepKind, UplinkDocument};
 use perigee::bundle::manifest::{Port, Protocol};
+use perigee::plan::policy::Policy;
 use perigee::plan::{Board, Dependency, Needs, Plan, Work, plan};
 use perigee::verify::{Rejection, verify};
 
@@ -114,6 +115,7 @@ fn planned(alter: impl FnOnce(&mut Sample)) -> Result<Plan, Rejection> {
         nodes: [node("mpu", "local"), node("fpga", "local"), node("gpu", "remote")].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        policy: Policy::default(),
     };
     plan(&bundle, &board)
 }
@@ -129,7 +131,7 @@ fn on(sample: &mut Sample, step: usize, node: &str) {
 fn port(sample: &mut Sample, pod: usize, protocol: Protocol) {
     let pod = &mut sample.manifests.get_mut(MANIFEST).expect("there")[pod];
     let container_port = 80 + u16::try_from(pod.spec.active_deadline_seconds).expect("small");
-    pod.spec.containers[0].ports = vec![Port { container_port, host_port: 8080, protocol }];
+    pod.spec.containers[0].ports = vec![Port { container_port, host_port: 8080, host_ip: None, protocol }];
 }
 
 /// Gives the second pod a manifest of its own.

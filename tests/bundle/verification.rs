@@ -122,7 +122,7 @@ fn a_manifest_that_is_not_what_its_step_says_is_refused_field_by_field() {
         ("spec.containers[0].volumeMounts", |pod| only(pod).volume_mounts[0].mount_path = "/".to_owned()),
         ("spec.containers[0].securityContext", |pod| only(pod).security_context.allow_privilege_escalation = true),
         ("spec.containers[0].ports", |pod| {
-            only(pod).ports = vec![Port { container_port: 80, host_port: 0, protocol: Tcp }];
+            only(pod).ports = vec![Port { container_port: 80, host_port: 0, host_ip: None, protocol: Tcp }];
         }),
     ];
     for (field, alter) in alterations {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::manifest::{Port, Protocol};
+use perigee::bundle::options::Options;
 use perigee::plan::{Dependency, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Transfer, Work};
 use perigee::time::{BootTime, Timestamp};
 use proptest::prelude::*;
@@ -119,7 +120,12 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
 
 /// One job; its hostname is `t-p<name>`.
 pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> PlannedJob {
-    let port = port.map(|n| Port { container_port: 80, host_port: 8000 + u16::from(n), protocol: Protocol::Tcp });
+    let port = port.map(|n| Port {
+        container_port: 80,
+        host_port: 8000 + u16::from(n),
+        host_ip: None,
+        protocol: Protocol::Tcp,
+    });
     PlannedJob {
         pod_name: format!("p{name}").parse().expect("legal"),
         hostname: format!("t-p{name}").parse().expect("legal"),
@@ -132,6 +138,7 @@ pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> Plan
             env: Vec::new(),
             ports: port.into_iter().collect(),
             claim: "t.payload".to_owned(),
+            options: Options::default(),
         },
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::limits::FORMAT;
+use super::options::Options;
 use super::{Digest, ExecutionId, Hostname, NodeName, OperationId, PodName, StepId, Tenant, VolumeName};
 
 /// `bundle.yaml`: identity, validity and the digest of every other entry.
@@ -146,6 +147,9 @@ pub struct PodRunDocument {
     pub volume: VolumeName,
     /// Seconds from the start of its process until it is told to end.
     pub max_duration_seconds: u32,
+    /// What it asks for beyond the documented keys.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Box<Options>,
 }
 
 /// What an uplink step places where.

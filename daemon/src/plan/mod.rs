@@ -2,6 +2,8 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
+pub mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::document::{OnFailure, OperationInfo, Sequence};
 use crate::bundle::manifest::{Container, Port, Variable, claim};
+use crate::bundle::options::Options;
 use crate::bundle::{ExecutionId, Hostname, NodeName, PodName, StepId, Tenant, VolumeName};
 use crate::reason::Name;
 use crate::verify::{Objection, Rejection, VerifiedBundle, VerifiedWork};
@@ -22,6 +25,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// What its operator allows pods to ask for.
+    pub policy: policy::Policy,
 }
 
 /// An execution as it will be carried out.
@@ -135,6 +140,9 @@ pub struct PodSpec {
     pub ports: Vec<Port>,
     /// Podman name of the volume at `/data`.
     pub claim: String,
+    /// What it asks for beyond that, as this board grants it.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Plan {
@@ -311,16 +319,30 @@ impl Planner<'_> {
                 destination: downlink.destination.clone(),
             })),
             VerifiedWork::PodRun(run, container) => {
+                let options = self.granted(index, container, &run.options);
                 let job = PlannedJob {
                     pod_name: run.pod_name.clone(),
                     hostname: run.pod.clone(),
                     node: homes.get(&run.volume).and(self.resolved(&run.node))?,
                     max_duration_seconds: run.max_duration_seconds,
-                    pod: pod(container, claim(tenant, &run.volume)),
+                    pod: pod(container, claim(tenant, &run.volume), options?),
                 };
                 Some(Work::PodRun { jobs: vec![job] })
             }
         }
+    }
+
+    /// What of a pod's options this board grants.
+    fn granted(&mut self, index: usize, container: &Container, asked: &Options) -> Option<Options> {
+        let breaches = match self.board.policy.grant(&container.image, asked) {
+            Ok(options) => return Some(options),
+            Err(breaches) => breaches,
+        };
+        let step = self.bundle.steps()[index].document.id.clone();
+        for (field, message) in breaches {
+            self.object(index, &format!("pod_run.{field}"), format!("step {step}: {message}"));
+        }
+        None
     }
 
     /// A node that `volume_homes` has already found legal.
@@ -358,7 +380,7 @@ impl Planner<'_> {
     }
 }
 
-fn pod(container: &Container, claim: String) -> PodSpec {
+fn pod(container: &Container, claim: String, options: Options) -> PodSpec {
     PodSpec {
         image: container.image.clone(),
         command: container.command.clone(),
@@ -366,5 +388,6 @@ fn pod(container: &Container, claim: String) -> PodSpec {
         env: container.env.clone(),
         ports: container.ports.clone(),
         claim,
+        options,
     }
 }

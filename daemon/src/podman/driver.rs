@@ -9,12 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::console::{self, ConsoleError};
-use super::failure;
 use super::health::Health;
 use super::inspected::Inspected;
 use super::turns::Turns;
+use super::{export, failure};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
@@ -240,7 +241,11 @@ impl Driver {
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
                 Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
                 Some(Ok(Inspected { state, .. })) => {
-                    let exit = Exit { code: state.exit_code, oom: state.oom_killed };
+                    let limit = Self::job(execution, attempt).pod.options.memory_bytes;
+                    let exit = match endpoint.group_manager().await.ok().flatten() {
+                        Some(manager) => Group::of(manager, &attempt).exit(&state, limit),
+                        None => Exit { code: state.exit_code, oom: state.oom_killed, cpu_ms: None },
+                    };
                     return self.tell(attempt, Report::Exited(exit)).await;
                 }
                 Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
@@ -268,7 +273,8 @@ impl Driver {
     }
 
     async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
-        let endpoint = match self.endpoint(&Self::job(execution, attempt).node) {
+        let job = Self::job(execution, attempt);
+        let endpoint = match self.endpoint(&job.node) {
             Ok(endpoint) => endpoint,
             Err(reason) => {
                 // Nobody can get at it any more; an execution must not wait for that.
@@ -282,12 +288,12 @@ impl Driver {
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
-        let limit = self.settings.log_bytes;
+        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, job };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
         loop {
-            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &name, &kept, limit));
+            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &rest));
             match cleared.await {
                 None => return,
                 Some(Ok(Ok(_))) if std::mem::take(&mut on_the_way) => {
@@ -311,25 +317,42 @@ impl Driver {
     }
 }
 
-/// Keeps the console output of a container, then removes it; one that lives is killed first.
-async fn try_clear(
-    endpoint: &Endpoint,
-    name: &str,
-    kept: &Path,
+/// What is to be cleared of an attempt, and where its console output goes.
+struct Rest<'a> {
+    attempt: AttemptId,
+    name: &'a str,
+    kept: &'a Path,
     limit: u64,
-) -> Result<Result<Logs, ConsoleError>, ApiError> {
-    let mut found = match endpoint.inspect(name).await {
-        Ok(found) => found,
-        Err(ApiError::NotFound(_)) => return Ok(Ok(console::kept(kept))),
+    job: &'a PlannedJob,
+}
+
+/// Keeps the console output of a container, then removes it and its control group; one that lives is killed first.
+async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Result<Logs, ConsoleError>, ApiError> {
+    let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &rest.attempt));
+    let logs = match endpoint.inspect(rest.name).await {
+        Ok(found) => clear_found(endpoint, rest, found).await?,
+        Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
         Err(error) => return Err(error),
     };
+    if let Some(group) = group.filter(|_| logs.is_ok()) {
+        group.remove_soon();
+    }
+    Ok(logs)
+}
+
+async fn clear_found(
+    endpoint: &Endpoint,
+    rest: &Rest<'_>,
+    mut found: Inspected,
+) -> Result<Result<Logs, ConsoleError>, ApiError> {
     if found.state.alive() {
         endpoint.signal(&found.id, "KILL").await?;
         endpoint.wait(&found.id, super::api::LOOK).await?;
-        found = endpoint.inspect(name).await?;
+        found = endpoint.inspect(rest.name).await?;
     }
-    let logs = console::keep(endpoint, &found, kept, limit).await;
+    let logs = console::keep(endpoint, &found, rest.kept, rest.limit).await;
     if logs.is_ok() {
+        export::write(endpoint, &rest.job.pod, rest.kept).await?;
         endpoint.remove(&found.id).await?;
     }
     Ok(logs)

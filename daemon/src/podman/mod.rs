@@ -2,14 +2,17 @@
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
 //! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves
-//! files through [`files`], `turns` keeps making and clearing apart; [`console`] keeps output; [`health`] knows which
+//! files through [`files`], `turns` keeps making and clearing apart; [`console`] keeps output, `export` writes it into volumes;
+//! [`accounting`] reads what an attempt used; [`health`] knows which
 //! Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
+pub mod accounting;
 pub mod api;
 pub mod console;
 pub mod create;
 pub mod driver;
+mod export;
 pub mod failure;
 pub mod files;
 pub mod health;
