@@ -260,7 +260,11 @@ mod tests {
 
     #[test]
     fn a_timeout_or_stop_wins_over_every_exit() {
-        for exit in [Exit { code: 0, oom: false, cpu_ms: None }, Exit { code: 143, oom: false, cpu_ms: None }, Exit { code: 137, oom: true, cpu_ms: None }] {
+        for exit in [
+            Exit { code: 0, oom: false, cpu_ms: None },
+            Exit { code: 143, oom: false, cpu_ms: None },
+            Exit { code: 137, oom: true, cpu_ms: None },
+        ] {
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Timeout))), Some(Name::Timeout), "{exit:?}");
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Operator))), Some(Name::Stopped), "{exit:?}");
         }
@@ -278,7 +282,9 @@ mod tests {
 
     #[test]
     fn a_code_above_128_is_told_with_its_signal() {
-        let message = |code| of_exit(&Exit { code, oom: false, cpu_ms: None }, None).reason().map(|reason| reason.message.clone());
+        let message = |code| {
+            of_exit(&Exit { code, oom: false, cpu_ms: None }, None).reason().map(|reason| reason.message.clone())
+        };
         assert_eq!(message(137).as_deref(), Some("exit code 137 (128 + signal 9)"));
         for (code, text) in [(128, "exit code 128"), (193, "exit code 193"), (3, "exit code 3")] {
             assert_eq!(message(code).as_deref(), Some(text));
