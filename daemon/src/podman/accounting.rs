@@ -127,12 +127,11 @@ impl Group {
     }
 
     fn remove(&self) -> io::Result<()> {
-        match self.manager {
-            Manager::Cgroupfs => self.places()?.iter().try_for_each(|group| remove_empty(group)),
-            Manager::Systemd if self.places()?.is_empty() => Ok(()),
-            // A group that systemd made is systemd's to remove.
-            Manager::Systemd => stop_slice(&self.parent),
+        // A group that systemd made is systemd's to remove; the runtime may have made it in further hierarchies.
+        if self.manager == Manager::Systemd && !self.places()?.is_empty() {
+            stop_slice(&self.parent)?;
         }
+        self.places()?.iter().try_for_each(|group| remove_empty(group))
     }
 
     /// Where the group is: once, or once in every hierarchy.
