@@ -295,13 +295,18 @@ fn t15_console_output_is_written_into_the_volume_each_stream_for_itself() {
     let files = ["stdout: logs/deep/out.txt", "stderr: /data/err.txt"];
     let tasks =
         pod("RUN", "p", "echo out; echo err >&2; echo more; exit 3", &[&files[..], &["on_failure: continue"]].concat())
-            + &pod("READ", "p", "cat /data/logs/deep/out.txt /data/err.txt", &[])
+            + &pod(
+                "READ",
+                "another",
+                "cat /data/logs/deep/out.txt /data/err.txt; echo changed > /data/logs/deep/out.txt",
+                &[],
+            )
             + &pod("AGAIN", "p", "echo short", &["stdout: err.txt", "user: 1000"]);
     let id = board.submit(&tasks);
     let status = board.ended(&id);
     assert_eq!(board.ask(&["logs", &format!("{id}.READ")]), "out\nmore\nerr", "{status:#}");
     assert_eq!(board.in_volume("err.txt").as_deref(), Some("short\n"), "replaced, not appended to");
-    assert_eq!(board.in_volume("logs/deep/out.txt").as_deref(), Some("out\nmore\n"));
+    assert_eq!(board.in_volume("logs/deep/out.txt").as_deref(), Some("changed\n"), "written once");
     let run = job(&status, "RUN");
     assert_eq!((&run["stdout_bytes"], &run["stderr_bytes"]), (&9.into(), &4.into()));
 }

@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::api::Endpoint;
 use super::inspected::InspectedState;
+use crate::plan::PodSpec;
 use crate::sequence::state::{AttemptId, Exit};
 
 /// Where the kernel shows its groups.
@@ -36,6 +38,14 @@ pub struct Group {
     root: PathBuf,
     parent: String,
     below_root: PathBuf,
+}
+
+/// How the process of an attempt ended, with what its group tells of it where it has one that can be read.
+pub(super) async fn exit(endpoint: &Endpoint, pod: &PodSpec, attempt: &AttemptId, state: &InspectedState) -> Exit {
+    match endpoint.group_manager().await.ok().flatten() {
+        Some(manager) => Group::of(manager, attempt).exit(state, pod.options.memory_bytes),
+        None => Exit { code: state.exit_code, oom: state.oom_killed, cpu_ms: None },
+    }
 }
 
 /// What is known of the use of a group.
@@ -73,9 +83,7 @@ impl Group {
         &self.parent
     }
 
-    /// How the process of its container ended, with what it used.
-    #[must_use]
-    pub fn exit(&self, state: &InspectedState, memory_limit: Option<u64>) -> Exit {
+    fn exit(&self, state: &InspectedState, memory_limit: Option<u64>) -> Exit {
         let usage = self.usage();
         let oom = state.oom_killed || usage.ended_by_memory(state.exit_code, memory_limit);
         Exit { code: state.exit_code, oom, cpu_ms: usage.cpu_ms }

@@ -5,17 +5,16 @@
 //! Must not: decide; it answers with facts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounting::Group;
+use super::accounting;
 use super::api::{ApiError, Endpoint};
-use super::console::{self, ConsoleError};
+use super::clear::{Rest, try_clear};
+use super::export::Written;
+use super::failure;
 use super::health::Health;
-use super::inspected::Inspected;
 use super::turns::Turns;
-use super::{export, failure};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
@@ -23,7 +22,7 @@ use crate::handle::Handle;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
-use crate::sequence::state::{AttemptId, Exit, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{AttemptId, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
@@ -54,6 +53,7 @@ pub struct Driver {
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
+    pub(super) written: Written,
     health: Health,
     pub(super) outbox: Outbox,
     pub(super) handle: Handle,
@@ -64,14 +64,23 @@ impl Driver {
     #[must_use]
     pub fn new(settings: Arc<Settings>, outbox: Outbox, health: Health, handle: Handle) -> Self {
         let nodes = settings.nodes.iter().map(|(name, socket)| (name.clone(), Endpoint::new(socket))).collect();
-        Self { settings, nodes, network_turn: Arc::default(), turns: Turns::default(), health, outbox, handle }
+        Self {
+            settings,
+            nodes,
+            network_turn: Arc::default(),
+            turns: Turns::default(),
+            written: Written::default(),
+            health,
+            outbox,
+            handle,
+        }
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.
     #[must_use]
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh = Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
-        Self { turns: self.turns.clone(), ..fresh }
+        Self { turns: self.turns.clone(), written: self.written.clone(), ..fresh }
     }
 
     /// Begins to carry out an effect and returns at once.
@@ -240,14 +249,16 @@ impl Driver {
                 Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
                 Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
-                Some(Ok(Inspected { state, .. })) => {
-                    let limit = Self::job(execution, attempt).pod.options.memory_bytes;
-                    let exit = match endpoint.group_manager().await.ok().flatten() {
-                        Some(manager) => Group::of(manager, &attempt).exit(&state, limit),
-                        None => Exit { code: state.exit_code, oom: state.oom_killed, cpu_ms: None },
-                    };
-                    return self.tell(attempt, Report::Exited(exit)).await;
-                }
+                // A Podman that stops answering just now is asked from the start.
+                Some(Ok(found)) => match self.export(endpoint, execution, attempt, &found).await {
+                    Ok(()) => {
+                        let exit =
+                            accounting::exit(endpoint, &Self::job(execution, attempt).pod, &attempt, &found.state)
+                                .await;
+                        return self.tell(attempt, Report::Exited(exit)).await;
+                    }
+                    Err(error) => tracing::warn!(%container, %error, "failed to take console output, will try again"),
+                },
                 Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
                 Some(Err(error)) => {
                     tracing::warn!(%container, %error, "failed to look at a container, will look again");
@@ -288,7 +299,8 @@ impl Driver {
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
-        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, job };
+        let export = !self.written.take(attempt);
+        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
@@ -315,45 +327,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// What is to be cleared of an attempt, and where its console output goes.
-struct Rest<'a> {
-    attempt: AttemptId,
-    name: &'a str,
-    kept: &'a Path,
-    limit: u64,
-    job: &'a PlannedJob,
-}
-
-/// Keeps the console output of a container, then removes it and its control group; one that lives is killed first.
-async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Result<Logs, ConsoleError>, ApiError> {
-    let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &rest.attempt));
-    let logs = match endpoint.inspect(rest.name).await {
-        Ok(found) => clear_found(endpoint, rest, found).await?,
-        Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
-        Err(error) => return Err(error),
-    };
-    if let Some(group) = group.filter(|_| logs.is_ok()) {
-        group.remove_soon();
-    }
-    Ok(logs)
-}
-
-async fn clear_found(
-    endpoint: &Endpoint,
-    rest: &Rest<'_>,
-    mut found: Inspected,
-) -> Result<Result<Logs, ConsoleError>, ApiError> {
-    if found.state.alive() {
-        endpoint.signal(&found.id, "KILL").await?;
-        endpoint.wait(&found.id, super::api::LOOK).await?;
-        found = endpoint.inspect(rest.name).await?;
-    }
-    let logs = console::keep(endpoint, &found, rest.kept, rest.limit).await;
-    if logs.is_ok() {
-        export::write(endpoint, &rest.job.pod, rest.kept).await?;
-        endpoint.remove(&found.id).await?;
-    }
-    Ok(logs)
 }
