@@ -5,6 +5,7 @@
 mod errand;
 mod expand;
 mod planner;
+pub mod policy;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// What its operator allows pods to ask for.
+    pub policy: policy::Policy,
 }
 
 /// An execution as it will be carried out.
