@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Desk;
 use super::answer::{Asked, Failure, blocking};
-use super::id::resolve;
+use super::id::{named, resolve};
 use crate::intake::Outcome;
 use crate::reason::{Name, Reason};
 use crate::sequence::Event;
@@ -107,8 +107,10 @@ async fn ask(desk: &Desk, id: String, verb: Verb, name: &str) -> Result<Json<Tak
 }
 
 pub(super) async fn acknowledge(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
-    let execution = resolve(&desk, &id).await?.status.execution;
-    if blocking(move || desk.outbox.acknowledge(execution)).await? {
+    let execution = named(&desk, &id).await?;
+    let outbox = desk.outbox.clone();
+    if blocking(move || outbox.acknowledge(execution)).await? {
+        desk.handle.acknowledged().await;
         return Ok(Json(Taken { id, verb: "ack".to_owned() }));
     }
     Err(Failure::not_found(format!("the outbox has no entry of `{id}`; it may have been acknowledged before")))
