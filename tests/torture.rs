@@ -54,7 +54,15 @@ fn layout(medium: Medium) -> perigee::ledger::Layout {
 fn open_guarded(folder: &Path) -> Result<(Ledger, Found), LedgerError> {
     let (tell, told) = mpsc::channel();
     let path: PathBuf = folder.to_owned();
-    std::thread::spawn(move || tell.send(Ledger::open_with(&path, layout(Medium::default()))));
+    std::thread::spawn(move || {
+        loop {
+            match Ledger::open_with(&path, layout(Medium::default())) {
+                // A process that another test starts this very moment has our lock until it begins.
+                Err(LedgerError::InUse { .. }) => std::thread::yield_now(),
+                opened => return tell.send(opened),
+            }
+        }
+    });
     match told.recv_timeout(HANG) {
         Ok(opened) => opened,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("opening hangs"),

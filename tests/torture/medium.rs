@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use perigee::bundle::ExecutionId;
 use perigee::ledger::check;
-use perigee::ledger::{Boot, Found, Ledger};
+use perigee::ledger::{Boot, Found, Ledger, LedgerError};
 use perigee::medium::{Fault, Medium};
 use perigee::sequence::{Board, Event, apply, decide};
 
@@ -32,8 +32,17 @@ struct Model {
 /// The script: executions are accepted and end, some are forgotten, the journal is compacted, the ledger is closed and
 /// opened again. Stops where a call fails for good.
 fn run(folder: &std::path::Path, medium: &Medium, model: &mut Model, mut acknowledged: impl FnMut(&str)) -> Option<()> {
-    let mut open = || {
-        (0..TRIES).find_map(|_| Ledger::open_with(folder, layout(medium.clone())).ok())
+    let open = || {
+        let mut tries = 0;
+        loop {
+            match Ledger::open_with(folder, layout(medium.clone())) {
+                Ok(opened) => return Some(opened),
+                // A process that another test starts this very moment has our lock until it begins.
+                Err(LedgerError::InUse { .. }) => std::thread::yield_now(),
+                Err(_) if tries == TRIES => return None,
+                Err(_) => tries += 1,
+            }
+        }
     };
     let (mut ledger, Found { board, .. }) = open()?;
     assert_eq!(board, Board::default(), "it begins empty");

@@ -21,6 +21,9 @@ use crate::sequence::Event;
 use crate::sequence::event::Verb;
 use crate::verify::Rejection;
 
+/// How much of a bundle that cannot be taken is read before it is refused.
+const DRAIN_BYTES: usize = 64 << 20;
+
 #[derive(Debug, Deserialize)]
 pub(super) struct SubmitQuery {
     #[serde(default)]
@@ -34,7 +37,13 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let storage =
         |error: io::Error| Reason::new(Name::LedgerUnavailable, format!("failed to stage the bundle: {error}"));
-    let (staged, file) = desk.intake.stage().map_err(Failure::unavailable)?;
+    let (staged, file) = match desk.intake.stage() {
+        Ok(staged) => staged,
+        Err(reason) => {
+            drain(body).await;
+            return Err(Failure::unavailable(reason));
+        }
+    };
     let limit = desk.settings.borrow().bundle_bytes;
     let outcome = match receive(body, File::from_std(file), limit).await {
         Ok(()) => desk.intake.take_staged(staged, query.hold).await,
@@ -54,6 +63,18 @@ pub(super) async fn submit(
         Outcome::Unavailable(reason) => return Err(Failure::unavailable(reason.clone())),
     };
     Ok((status, Json(outcome)).into_response())
+}
+
+/// Reads what is still being sent: who has not sent all of it may not see the answer.
+async fn drain(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(piece)) = pieces.next().await {
+        left = left.saturating_sub(piece.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 enum Received {
