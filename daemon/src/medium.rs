@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::posix_fallocate;
@@ -24,7 +24,7 @@ pub enum Fault {
     Cut,
     /// The power goes in the midst of it.
     CutHalfway,
-    /// The power goes before it and takes along what was written and not flushed.
+    /// The power goes before it and takes along what was not flushed: bytes that were written, and new names.
     CutUnflushed,
     /// The process is killed before it.
     Kill,
@@ -35,8 +35,23 @@ struct Script {
     fault: Fault,
     at: u64,
     calls: u64,
-    /// The offset at which bytes begin that are not flushed yet.
-    unflushed: Option<u64>,
+    /// The file that was written last, and where in it begins what is not flushed yet.
+    unflushed: Option<(File, u64)>,
+    /// Names that were given and are not flushed yet: the old one, the new one, what had the new one before.
+    renamed: Vec<(PathBuf, PathBuf, PathBuf)>,
+}
+
+impl Script {
+    /// What a cut takes along when it takes along what was not flushed.
+    fn lose_unflushed(&mut self) {
+        if let Some((file, from)) = self.unflushed.take() {
+            let _ = file.set_len(from);
+        }
+        for (from, to, before) in self.renamed.drain(..).rev() {
+            let _ = fs::rename(&to, &from);
+            let _ = fs::rename(&before, &to);
+        }
+    }
 }
 
 /// The way to the medium.
@@ -63,7 +78,9 @@ impl Medium {
     /// A medium whose call number `at`, counted from 0, goes wrong.
     #[must_use]
     pub fn with_fault(fault: Fault, at: u64) -> Self {
-        Self { script: Some(Arc::new(Mutex::new(Script { fault, at, calls: 0, unflushed: None }))) }
+        Self {
+            script: Some(Arc::new(Mutex::new(Script { fault, at, calls: 0, unflushed: None, renamed: Vec::new() }))),
+        }
     }
 
     /// How many calls a medium with a fault has seen.
@@ -88,7 +105,11 @@ impl Medium {
                 Turn::Half(io::Error::from_raw_os_error(nix::libc::ENOSPC))
             }
             Fault::Cut | Fault::CutHalfway | Fault::CutUnflushed if past => Turn::Nothing(failed()),
-            Fault::Cut | Fault::CutUnflushed if due => Turn::Nothing(failed()),
+            Fault::CutUnflushed if due => {
+                script.lose_unflushed();
+                Turn::Nothing(failed())
+            }
+            Fault::Cut if due => Turn::Nothing(failed()),
             Fault::CutHalfway if due => Turn::Half(failed()),
             Fault::Kill if due => {
                 let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
@@ -111,21 +132,32 @@ impl Medium {
         }
     }
 
-    fn note_unflushed(&self, from: Option<u64>) {
-        if let Some(script) = &self.script {
-            let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-            script.unflushed = from.map(|from| script.unflushed.map_or(from, |known| known.min(from)));
+    /// What of a file is not flushed from now on: everything behind an offset, or nothing.
+    fn note_unflushed(&self, file: &File, from: Option<u64>) {
+        let Some(script) = &self.script else { return };
+        let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = script.unflushed.take().map(|(_, earlier)| earlier);
+        if let (Some(from), Ok(file)) = (from, file.try_clone()) {
+            script.unflushed = Some((file, earlier.map_or(from, |earlier| earlier.min(from))));
         }
     }
 
-    /// When the power takes along what was not flushed: drops it from the file.
-    fn lose_unflushed(&self, file: &File) {
+    /// Keeps what a name stood for until the name is flushed.
+    fn note_renamed(&self, from: &Path, to: &Path) {
         let Some(script) = &self.script else { return };
-        let script = script.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Fault::CutUnflushed, Some(from)) = (script.fault, script.unflushed)
-            && script.calls == script.at + 1
-        {
-            let _ = file.set_len(from);
+        let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+        if script.fault == Fault::CutUnflushed {
+            let before = to.with_extension("before");
+            let _ = fs::hard_link(to, &before);
+            script.renamed.push((from.to_owned(), to.to_owned(), before));
+        }
+    }
+
+    fn note_names_flushed(&self) {
+        let Some(script) = &self.script else { return };
+        let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, _, before) in script.renamed.drain(..) {
+            let _ = fs::remove_file(before);
         }
     }
 
@@ -134,8 +166,9 @@ impl Medium {
     /// # Errors
     /// When not all of them could be written.
     pub fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.note_unflushed(Some(offset));
-        match self.turn(Needs::Room) {
+        let turn = self.turn(Needs::Room);
+        self.note_unflushed(file, Some(offset));
+        match turn {
             Turn::Whole => file.write_all_at(bytes, offset),
             Turn::Half(error) => file.write_all_at(&bytes[..bytes.len() / 2], offset).and(Err(error)),
             Turn::Nothing(error) => Err(error),
@@ -147,11 +180,8 @@ impl Medium {
     /// # Errors
     /// When they are not.
     pub fn flush(&self, file: &File) -> io::Result<()> {
-        if let Err(error) = self.whole(Needs::NoRoom) {
-            self.lose_unflushed(file);
-            return Err(error);
-        }
-        self.note_unflushed(None);
+        self.whole(Needs::NoRoom)?;
+        self.note_unflushed(file, None);
         file.sync_all()
     }
 
@@ -160,11 +190,8 @@ impl Medium {
     /// # Errors
     /// When they are not.
     pub fn flush_data(&self, file: &File) -> io::Result<()> {
-        if let Err(error) = self.whole(Needs::NoRoom) {
-            self.lose_unflushed(file);
-            return Err(error);
-        }
-        self.note_unflushed(None);
+        self.whole(Needs::NoRoom)?;
+        self.note_unflushed(file, None);
         file.sync_data()
     }
 
@@ -174,6 +201,7 @@ impl Medium {
     /// When they are not.
     pub fn flush_folder(&self, folder: &Path) -> io::Result<()> {
         self.whole(Needs::NoRoom)?;
+        self.note_names_flushed();
         File::open(folder)?.sync_all()
     }
 
@@ -210,6 +238,7 @@ impl Medium {
     /// When it could not be renamed.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.whole(Needs::NoRoom)?;
+        self.note_renamed(from, to);
         fs::rename(from, to)
     }
 

@@ -139,7 +139,10 @@ fn records_are_shown_as_events_are_from_a_cursor_on() {
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
     let all = lines(&tool(&["-o", "json", "show"], folder.path()));
-    assert_eq!(all.iter().map(|line| line["cursor"].as_u64().expect("a number")).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(
+        all.iter().map(|line| line["cursor"].as_u64().expect("a number")).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6, 7]
+    );
     assert!(all[1]["id"].as_str().expect("text").ends_with(".UP"), "{}", all[1]);
     let some = lines(&tool(&["show", "--since", "5", "-o", "json"], folder.path()));
     assert_eq!(some, all[5..]);

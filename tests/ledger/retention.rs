@@ -171,3 +171,22 @@ fn a_compaction_that_was_cut_off_is_finished_or_taken_back_at_the_next_start() {
     assert_eq!(crate::segments(folder.path()), left);
     assert!(!segments[0].with_extension("part").exists());
 }
+
+#[test]
+fn a_closed_segment_that_is_damaged_is_not_compacted_and_nothing_is_changed() {
+    let (folder, mut ledger, mut board) = lived();
+    let path = &crate::segments(folder.path())[1];
+    let mut bytes = fs::read(path).expect("readable");
+    bytes[700..720].fill(0);
+    fs::write(path, bytes).expect("written");
+    ledger.forget(&ids(1..=50)).expect("forgotten");
+    let before: Vec<Vec<u8>> =
+        crate::segments(folder.path()).iter().map(|path| fs::read(path).expect("readable")).collect();
+    let error = ledger.compact().expect_err("damaged");
+    assert!(perigee::run::chain(&error).contains("is damaged at byte"), "{}", perigee::run::chain(&error));
+    assert_eq!(ledger.compact().expect("not tried again"), None);
+    let after: Vec<Vec<u8>> =
+        crate::segments(folder.path()).iter().map(|path| fs::read(path).expect("readable")).collect();
+    assert!(before == after && !path.with_extension("part").exists());
+    accept(&mut ledger, &mut board, 61);
+}

@@ -92,4 +92,3 @@ pub fn finish(ledger: &mut Ledger, board: &mut Board, n: u32) {
     happen(ledger, board, Event::Transferred { execution: id(n), step: 0, result: Ok(()) });
     happen(ledger, board, Event::Filed(id(n)));
 }
-

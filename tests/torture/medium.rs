@@ -107,7 +107,8 @@ fn attempt(ledger: &mut Ledger, mut act: impl FnMut(&mut Ledger) -> bool) -> Opt
 fn verify(folder: &std::path::Path, model: &Model, what: &str) {
     let report = check::check(folder).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.damages.iter().all(|damage| damage.mends), "{what}: {:?}", report.damages);
-    let (ledger, found) = open_guarded(folder).unwrap_or_else(|error| panic!("{what}: {}", perigee::run::chain(&error)));
+    let (ledger, found) =
+        open_guarded(folder).unwrap_or_else(|error| panic!("{what}: {}", perigee::run::chain(&error)));
     let mut with_pending = model.board.clone();
     if let Some(event) = &model.pending {
         let decision = decide(&model.board, event.clone(), now()).expect("legal");
@@ -209,8 +210,7 @@ fn killed_at(at: usize) {
         .spawn()
         .expect("this program runs");
     let lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
-    let said: Vec<u32> =
-        lines.filter_map(|line| line.split_once("acknowledged ")?.1.trim().parse().ok()).collect();
+    let said: Vec<u32> = lines.filter_map(|line| line.split_once("acknowledged ")?.1.trim().parse().ok()).collect();
     child.wait().expect("reaped");
     let (_, found) = open_guarded(folder.path()).unwrap_or_else(|error| panic!("killed at call {at}: {error}"));
     for n in 1..=LIVES {

@@ -54,12 +54,14 @@ pub(super) fn ledger(action: &LedgerAction, json: bool, out: &mut dyn Write) -> 
         Ledger::Check { dir, format } => {
             let json = json || format.output == Some(Output::Json);
             let report = check::check(dir).map_err(|error| failed(&error))?;
-            if json { print_json(out, &report)? } else { print_report(&report, out)? }
+            if json {
+                print_json(out, &report)?
+            } else {
+                print_report(&report, out)?
+            }
             verdict(&report)
         }
-        Ledger::Show { dir, since, format } => {
-            show(dir, *since, json || format.output == Some(Output::Json), out)
-        }
+        Ledger::Show { dir, since, format } => show(dir, *since, json || format.output == Some(Output::Json), out),
     }
 }
 
@@ -85,8 +87,7 @@ fn verdict(report: &Report) -> Result<(), Failed> {
         true => "nothing is lost: the daemon puts it right at its next start",
         false => "keep the state directory and report it",
     };
-    let message =
-        format!("damaged: {} at byte {}: {}{further}; {way_out}", first.file, first.offset, first.what);
+    let message = format!("damaged: {} at byte {}: {}{further}; {way_out}", first.file, first.offset, first.what);
     Err(Failed::new(Exit::Otherwise, message))
 }
 

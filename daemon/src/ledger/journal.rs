@@ -213,7 +213,8 @@ fn sweep(dir: &Path, medium: &Medium) -> Result<(), JournalError> {
     }
     let all = segments(dir)?;
     let (Some(first), true) = (all.first(), all.len() > 1) else { return Ok(()) };
-    let Some((_, Frame::Compacted { until, .. })) = Reader::new(dir, Tail::Still).start_at(Some(*first))?.next_frame()?
+    let Some((_, Frame::Compacted { until, .. })) =
+        Reader::new(dir, Tail::Still).start_at(Some(*first))?.next_frame()?
     else {
         return Ok(());
     };
@@ -222,7 +223,8 @@ fn sweep(dir: &Path, medium: &Medium) -> Result<(), JournalError> {
 
 /// Removes the segments between two.
 pub(super) fn remove_between(dir: &Path, medium: &Medium, first: Cursor, until: Cursor) -> Result<(), JournalError> {
-    let covered: Vec<Cursor> = segments(dir)?.into_iter().filter(|segment| *segment > first && *segment < until).collect();
+    let covered: Vec<Cursor> =
+        segments(dir)?.into_iter().filter(|segment| *segment > first && *segment < until).collect();
     for segment in &covered {
         let path = path(dir, *segment);
         medium.remove(&path).map_err(failed("remove", &path))?;

@@ -2,11 +2,11 @@
 //!
 //! Must not: take a compaction that happens meanwhile for damage.
 
+use super::LedgerError;
 use super::frame::Frame;
 use super::index::Index;
 use super::reader::Reader;
 use super::segment::{Cursor, JournalError};
-use super::LedgerError;
 use crate::bundle::ExecutionId;
 use crate::sequence::Recorded;
 

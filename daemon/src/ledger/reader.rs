@@ -232,9 +232,8 @@ impl Frames {
 
     /// Looks whether a frame may come here, and what must come next.
     fn follow(&mut self, frame: &Frame) -> Result<(), JournalError> {
-        let damaged = |why: String| {
-            Err(JournalError::Damaged { path: path(&self.dir, self.segment), offset: self.offset, why })
-        };
+        let damaged =
+            |why: String| Err(JournalError::Damaged { path: path(&self.dir, self.segment), offset: self.offset, why });
         match frame {
             Frame::Compacted { until, .. } => self.compacted = Some(*until),
             Frame::Decided { first, records } => {

@@ -44,7 +44,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Bytes that no journal of ours has there.
-    #[error("{} is damaged at byte {offset}: {why}; keep the file and report it", path.display())]
+    #[error("{} is damaged at byte {offset}: {why}; keep the file and report it (`perigee ledger check` says more)", path.display())]
     Damaged {
         /// Which segment.
         path: PathBuf,
