@@ -3,6 +3,7 @@
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
 mod expand;
+mod order;
 mod planner;
 mod work;
 
@@ -11,11 +12,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
+use crate::bundle::document::{OnFailure, OperationInfo};
+pub use crate::bundle::fan::filled;
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant, VolumeName};
+pub use expand::{Expansion, HOSTFILE, expand, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
-use crate::bundle::document::{OnFailure, OperationInfo};
-use crate::bundle::{ExecutionId, NodeName, StepId, Tenant, VolumeName};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]
@@ -205,4 +207,3 @@ impl PlannedStep {
         }
     }
 }
-

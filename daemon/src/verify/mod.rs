@@ -9,9 +9,12 @@ use serde::Serialize;
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, Header, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
+use crate::bundle::flow::Jobs;
+use crate::bundle::graph::Flaw;
 use crate::bundle::limits::{MAX_DURATION_MINUTES, MAX_TIMEOUT_SECONDS, STEPS};
 use crate::bundle::manifest::{Container, DATA, Pod, SecurityContext, claim};
-use crate::bundle::{Hostname, StepId, Tenant, path};
+use crate::bundle::rules::{WORKERS_OUTLIVE_SECONDS, flaws, of_pod};
+use crate::bundle::{Hostname, StepId, Tenant, fan, path};
 use crate::reason::Name;
 
 /// Why a bundle is refused.
@@ -60,6 +63,7 @@ impl std::fmt::Display for Rejection {
 #[derive(Debug, Clone)]
 pub struct VerifiedBundle {
     header: Header,
+    parallelism: Option<u32>,
     steps: Vec<VerifiedStep>,
 }
 
@@ -70,6 +74,8 @@ pub struct VerifiedStep {
     pub document: StepDocument,
     /// What it does.
     pub work: VerifiedWork,
+    /// What the workers of its gang run, if it has one.
+    pub worker: Option<Box<Container>>,
 }
 
 /// What a step does.
@@ -88,6 +94,12 @@ impl VerifiedBundle {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Jobs (gangs) of it that may be alive at once.
+    #[must_use]
+    pub fn parallelism(&self) -> Option<u32> {
+        self.parallelism
     }
 
     /// The steps, in order.
@@ -125,7 +137,7 @@ pub fn verify(header: Header, texts: &BTreeMap<String, Vec<u8>>) -> Result<Verif
     if !check.objections.0.is_empty() {
         return Err(check.objections.rejection());
     }
-    Ok(VerifiedBundle { header, steps })
+    Ok(VerifiedBundle { header, parallelism: sequence.parallelism, steps })
 }
 
 struct Objections(Vec<Objection>);
@@ -168,6 +180,10 @@ impl Check<'_> {
                 format!("found {} steps, expected 1 to {STEPS}", sequence.steps.len()),
             );
         }
+        if sequence.parallelism == Some(0) {
+            let message = "found 0, with which nothing would ever start; leave it out to have no cap";
+            self.objections.add(Sequence::PATH, "parallelism", message);
+        }
         let mut ids: BTreeSet<&StepId> = BTreeSet::new();
         let mut verified = Vec::new();
         for (i, step) in sequence.steps.iter().take(STEPS).enumerate() {
@@ -179,8 +195,10 @@ impl Check<'_> {
                 let message = format!("found {}, expected 1 to {MAX_TIMEOUT_SECONDS} seconds", step.timeout_seconds);
                 self.step_objection(&field, "timeout_seconds", message);
             }
+            self.flaws(&field, flaws(step));
+            let worker = self.worker(step, &field);
             if let Some(work) = self.work(step, &field) {
-                verified.push(VerifiedStep { document: step.clone(), work });
+                verified.push(VerifiedStep { document: step.clone(), work, worker });
             }
         }
         verified
@@ -229,7 +247,51 @@ impl Check<'_> {
             self.objections.add(&run.manifest, format!("{}: {at}", run.pod), message);
         }
         let container = pod.spec.containers.into_iter().next()?;
+        self.agrees(run, run.jobs.as_ref(), &container);
         Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
+    }
+
+    /// The workers of a gang have a pod of their own in the manifest of its step.
+    fn worker(&mut self, step: &StepDocument, field: &str) -> Option<Box<Container>> {
+        const FIELD: &str = "pod_run.jobs.gang.worker";
+        let run = step.pod_run.as_ref()?;
+        let gang = run.jobs.as_ref()?.gang.as_ref()?;
+        if gang.worker.as_str() != fan::workers_pod(&run.pod) {
+            let message = format!("found `{}`, expected `{}`", gang.worker, fan::workers_pod(&run.pod));
+            self.step_objection(field, FIELD, message);
+        }
+        let pods = self.manifests.get(&run.manifest)?;
+        let Some(pod) = pods.iter().find(|pod| pod.metadata.name == gang.worker).cloned() else {
+            self.step_objection(field, FIELD, format!("`{}` has no pod `{}`", run.manifest, gang.worker));
+            return None;
+        };
+        self.pods.insert((run.manifest.clone(), gang.worker.clone()));
+        let seconds = run.max_duration_seconds.saturating_add(WORKERS_OUTLIVE_SECONDS);
+        let like = PodRunDocument { pod: gang.worker.clone(), max_duration_seconds: seconds, ..run.clone() };
+        for (at, message) in pod_objections(&pod, &like, &self.header.tenant) {
+            self.objections.add(&run.manifest, format!("{}: {at}", like.pod), message);
+        }
+        let container = pod.spec.containers.into_iter().next()?;
+        if !container.ports.is_empty() {
+            let message = "workers cannot have host ports; expected none";
+            self.objections.add(&run.manifest, format!("{}: spec.containers[0].ports", like.pod), message);
+        }
+        self.agrees(&like, run.jobs.as_ref(), &container);
+        Some(Box::new(container))
+    }
+
+    /// What a pod may have besides its jobs.
+    fn agrees(&mut self, run: &PodRunDocument, jobs: Option<&Jobs>, container: &Container) {
+        for flaw in jobs.map(|jobs| of_pod(jobs, container)).unwrap_or_default() {
+            let field = format!("{}: spec.containers[0].{}", run.pod, flaw.field);
+            self.objections.add(&run.manifest, field, format!("{}; {}", flaw.message, flaw.hint));
+        }
+    }
+
+    fn flaws(&mut self, field: &str, flaws: Vec<Flaw>) {
+        for flaw in flaws {
+            self.step_objection(field, &flaw.field, format!("{}; {}", flaw.message, flaw.hint));
+        }
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {
