@@ -20,9 +20,9 @@ use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
 use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
+use crate::time::Timestamp;
 use crate::storage::Storage;
 use crate::systemd::Manager;
-use crate::time::Timestamp;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);

@@ -183,9 +183,7 @@ pub fn of_exit(exit: &Exit, told: Option<StopCause>) -> Verdict {
         Some(StopCause::Operator) => {
             Verdict::Failed(Reason::new(Name::Stopped, format!("stopped by an operator; {how}")))
         }
-        Some(StopCause::Gang) => {
-            Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}")))
-        }
+        Some(StopCause::Gang) => Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}"))),
         None if exit.oom => Verdict::Failed(Reason::new(Name::Oom, format!("killed for its memory; {how}"))),
         None if exit.code == 0 => Verdict::Succeeded,
         None => Verdict::Failed(Reason::new(Name::Exit, how)),
@@ -220,7 +218,10 @@ pub fn of_budget(state: &JobState, seconds: u32, away: Option<&str>) -> Option<V
             let message = budget_text(seconds, "before its process started", away);
             Some(Verdict::Failed(Reason::new(Name::Timeout, message)))
         }
-        JobState::Launching { .. } | JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. } => {
+        JobState::Launching { .. }
+        | JobState::Running { .. }
+        | JobState::Paused { .. }
+        | JobState::Stopping { .. } => {
             let message = budget_text(seconds, "and Podman has not said how its process ended", away);
             Some(Verdict::Unknown(Reason::new(Name::EngineUnreachable, message)))
         }
@@ -367,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_step_is_the_worst_of_its_jobs_and_the_first_of_those() {
-        let of = |verdicts: &[Verdict]| of_jobs(&verdicts.iter().cloned().map(ended).collect::<Vec<_>>());
+        let of = |verdicts: &[Verdict]| worst(verdicts.iter());
         assert_eq!(of(&[Verdict::Succeeded, Verdict::Succeeded]), Verdict::Succeeded);
         assert_eq!(of(&[Verdict::Succeeded, skipped()]), skipped());
         assert_eq!(of(&[skipped(), unknown()]), unknown());
@@ -405,13 +406,11 @@ mod tests {
         assert_eq!(execution_state(&known), State::Running, "its report is not yet in the outbox");
         known.phase = Phase::Ended { verdict: skipped(), at: AT };
         assert_eq!(execution_state(&known), State::Skipped);
-        let preparing = Job { attempt: 1, state: JobState::Preparing };
-        let mut step = Step { state: StepState::Active { since: AT }, jobs: vec![preparing.clone(), preparing] };
-        assert_eq!(step_state(&step), State::Starting);
-        step.jobs[0].state = JobState::Running { container: "c".to_owned(), started: AT };
-        assert_eq!((step_state(&step), job_state(&step.jobs[0])), (State::Running, State::Running));
-        step.jobs.clear();
-        assert_eq!(step_state(&step), State::Running, "a transfer has no jobs to start");
+        known.steps[0].state = StepState::Active { since: AT };
+        known.steps[0].jobs[0].state = JobState::Preparing;
+        assert_eq!(step_state(&known, 0), State::Starting);
+        known.steps[0].jobs[0].state = JobState::Running { container: "c".to_owned(), started: AT };
+        assert_eq!((step_state(&known, 0), job_state(&known.steps[0].jobs[0])), (State::Running, State::Running));
     }
 
     #[test]
@@ -440,14 +439,16 @@ mod tests {
     fn ended(verdict: Verdict) -> Job {
         let run = Some(Run { container: "c".to_owned(), started: AT, exit: None });
         let remains = Remains::Cleared(Logs::default());
-        Job { attempt: 1, state: JobState::Ended { verdict, at: AT, run, remains } }
+        Job { attempt: 1, began: Some(AT), state: JobState::Ended { verdict, at: AT, run, remains }, ..Job::waiting() }
     }
 
     fn execution(verdicts: &[Verdict]) -> Execution {
+        let job = serde_json::json!({"pod_name": "p", "hostname": "t-p", "node": "mpu", "max_duration_seconds": 60,
+            "pod": {"image": "a:1", "command": null, "args": null, "env": [], "ports": [], "claim": "t.v"}});
         let steps: Vec<_> = (0..verdicts.len())
             .map(|index| {
                 serde_json::json!({"id": format!("S{index}"), "on_failure": "continue", "timeout_seconds": 360,
-                    "group": null, "after": [], "work": {"pod_run": {"jobs": []}}})
+                    "group": null, "after": [], "work": {"pod_run": {"jobs": [job]}}})
             })
             .collect();
         let plan: Plan = serde_json::from_value(serde_json::json!({

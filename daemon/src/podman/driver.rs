@@ -81,9 +81,7 @@ impl Driver {
             | Effect::Watch(attempt, _)
             | Effect::Signal(attempt, ..)
             | Effect::Clear(attempt, _) => Some(attempt.execution),
-            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => {
-                members.first().map(|(attempt, _)| attempt.execution)
-            }
+            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
             Effect::Read { execution, .. }
             | Effect::Place { execution, .. }
             | Effect::Collect { execution, .. }
@@ -298,9 +296,7 @@ impl Driver {
             let state = board.job(&attempt).map(|job| &job.state);
             matches!(
                 state,
-                Some(
-                    JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
-                )
+                Some(JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. })
             )
         };
         let name = view::container_name(execution, &attempt);

@@ -11,8 +11,8 @@ use super::event::Refusal;
 use super::gate::{self, Gate, Turn};
 use super::record::Record;
 use super::state::{AttemptId, Execution, Halt, Input, Job, JobState, Phase, Remains, StepState, Verdict};
-use crate::bundle::manifest::Port;
 use crate::bundle::{ExecutionId, Hostname};
+use crate::bundle::manifest::Port;
 use crate::outcome;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
@@ -173,19 +173,19 @@ impl Draft<'_> {
         if known.state == StepState::Held {
             return Ok(());
         }
-        if !planned.sources().is_empty() && known.input != Input::Taken {
-            if known.input == Input::Unread && gate::readable(execution, step) {
-                self.record(id, Record::StepReading { step })?;
-                self.effect(Effect::Read { execution: id, step });
-            }
-            return Ok(());
-        }
         if planned.is_errand() {
             self.record(id, Record::StepStarted { step })?;
             self.errand(execution, step);
             return Ok(());
         }
-        self.start_units(execution, step)
+        if planned.sources().is_empty() || known.input == Input::Taken {
+            return self.start_units(execution, step);
+        }
+        if known.input == Input::Unread && gate::readable(execution, step) {
+            self.record(id, Record::StepReading { step })?;
+            self.effect(Effect::Read { execution: id, step });
+        }
+        Ok(())
     }
 
     fn start_units(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {

@@ -10,7 +10,7 @@ use super::effect::{Disposal, Effect};
 use super::record::Record;
 use super::state::{AttemptId, Execution, Job, JobState, Signal, StopCause, Verdict};
 use crate::bundle::flow::{Clean, GangStart};
-use crate::plan::{Gang, Role};
+use crate::plan::{Gang, Retry, Role};
 use crate::reason::{Name, Reason};
 
 /// One member of a unit: its attempt, its job, its part.
@@ -140,12 +140,14 @@ impl Draft<'_> {
     }
 }
 
-/// What becomes of the container of an attempt that is over: the clean-up policy of a gang may keep it.
+/// What becomes of the container of an attempt that is over: the clean-up policy of a gang may keep it, unless the
+/// gang may be attempted once more.
 pub(super) fn disposal(execution: &Execution, step: usize, job: usize) -> Disposal {
     let planned = &execution.plan.steps[step];
     let worker = planned.jobs().get(job).is_some_and(|job| job.role == Role::Worker);
     let known = execution.steps.get(step).and_then(|step| step.jobs.get(job));
-    let Some(gang) = planned.terms.gang.as_ref().filter(|_| worker) else { return Disposal::Remove };
+    let once = planned.terms.retry == Retry::default();
+    let Some(gang) = planned.terms.gang.as_ref().filter(|_| worker && once) else { return Disposal::Remove };
     let by_itself = known.and_then(Job::verdict).is_some_and(|verdict| match verdict {
         Verdict::Succeeded => true,
         Verdict::Failed(reason) | Verdict::Unknown(reason) => matches!(reason.name, Name::Exit | Name::Oom),

@@ -72,8 +72,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
                 Repeat::Retry => "it failed",
                 Repeat::PowerLoss => "power was lost",
             };
-            let detail =
-                format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
+            let detail = format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
             (format!("{}.{unit}", step_id(*step)), "requeued".to_owned(), Some(detail))
         }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
