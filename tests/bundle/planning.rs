@@ -1,6 +1,7 @@
 //! A verified bundle meets a board: groups, order, nodes, volumes and ports.
 
 use perigee::bundle::document::{OnFailure, Sequence, StepDocument, StepKind, UplinkDocument};
+use perigee::bundle::flow::Flow;
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::plan::{Board, Dependency, Needs, Plan, Work, plan};
 use perigee::verify::{Rejection, verify};
@@ -146,12 +147,12 @@ fn uplink(id: &str) -> StepDocument {
         files: vec![super::sample::FILE.to_owned()],
     };
     let (id, on_failure, uplink) = (id.parse().expect("legal"), OnFailure::Stop, Some(document));
-    StepDocument { id, kind: StepKind::Uplink, on_failure, timeout_seconds: 300, pod_run: None, uplink, downlink: None }
+    StepDocument { id, kind: StepKind::Uplink, on_failure, timeout_seconds: 300, flow: Flow::default(), pod_run: None, uplink, downlink: None }
 }
 
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {
     match &step.work {
         Work::PodRun { jobs } => jobs[0].node.as_str(),
-        Work::Uplink(transfer) | Work::Downlink(transfer) => transfer.node.as_str(),
+        Work::Errand(errand) => errand.node().as_str(),
     }
 }

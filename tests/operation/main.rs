@@ -5,5 +5,8 @@ mod documented;
 mod findings;
 mod ground;
 mod groups;
+mod iterate;
+mod jobs;
 mod limits;
+mod order;
 mod transfers;

@@ -258,8 +258,9 @@ fn pod_run(
     if let (Some(gang), Some(terms)) = (&run.gang, jobs.as_ref().and_then(|jobs| jobs.gang.as_ref())) {
         let worker = gang.worker.container(container(task, run));
         weight = weight.max(crate::bundle::rules::weight(&worker));
-        flaws.extend(jobs.as_ref().map(|jobs| of_pod(jobs, &worker)).unwrap_or_default());
-        flaws.dedup();
+        let own = Container { env: gang.worker.env.clone(), command: None, args: None, ..worker.clone() };
+        let of_worker = jobs.as_ref().map(|jobs| of_pod(jobs, &own)).unwrap_or_default();
+        flaws.extend(of_worker.into_iter().map(|flaw| Flaw { field: format!("gang.worker.{}", flaw.field), ..flaw }));
         text.push_str("---\n");
         let terms = (&terms.worker, seconds + WORKERS_OUTLIVE_SECONDS);
         text.push_str(&document::write("manifest", &pod(task, terms, worker, around.tenant))?);

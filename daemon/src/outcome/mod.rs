@@ -460,7 +460,7 @@ mod tests {
         .expect("a plan");
         let mut known = Execution::new(Arc::new(plan), false, AT);
         for (step, verdict) in known.steps.iter_mut().zip(verdicts) {
-            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone() };
+            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone(), output: None };
         }
         known
     }

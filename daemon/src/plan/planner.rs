@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Order;
 use super::{
-    Board, Expansion, FanOut, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work, expand, gang,
+    Board, Errand, Expansion, FanOut, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work, expand, gang,
 };
 use crate::bundle::document::{PodRunDocument, Sequence};
 use crate::bundle::manifest::{Container, claim};
@@ -156,30 +156,24 @@ impl Planner<'_> {
         order: &Order<'_>,
     ) -> Option<(Work, Terms)> {
         let tenant = &self.bundle.header().tenant;
-        let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
+        let transfer = |volume: &VolumeName, sources: &[String], destination: &str| Transfer {
+            node: homes.get(volume).unwrap_or(&self.board.default_node).clone(),
+            volume: volume.clone(),
+            claim: claim(tenant, volume),
+            sources: sources.to_vec(),
+            destination: destination.to_owned(),
+        };
         let step = &self.bundle.steps()[index];
         let terms = order.terms(index);
         match &step.work {
-            VerifiedWork::Uplink(uplink) => Some((
-                Work::Uplink(Transfer {
-                    node: home(&uplink.volume),
-                    volume: uplink.volume.clone(),
-                    claim: claim(tenant, &uplink.volume),
-                    sources: uplink.files.clone(),
-                    destination: uplink.destination.clone(),
-                }),
-                terms,
-            )),
-            VerifiedWork::Downlink(downlink) => Some((
-                Work::Downlink(Transfer {
-                    node: home(&downlink.volume),
-                    volume: downlink.volume.clone(),
-                    claim: claim(tenant, &downlink.volume),
-                    sources: downlink.sources.clone(),
-                    destination: downlink.destination.clone(),
-                }),
-                terms,
-            )),
+            VerifiedWork::Uplink(uplink) => {
+                let transfer = transfer(&uplink.volume, &uplink.files, &uplink.destination);
+                Some((Work::Errand(Errand::Uplink(transfer)), terms))
+            }
+            VerifiedWork::Downlink(downlink) => {
+                let transfer = transfer(&downlink.volume, &downlink.sources, &downlink.destination);
+                Some((Work::Errand(Errand::Downlink(transfer)), terms))
+            }
             VerifiedWork::PodRun(run, container) => {
                 let job = PlannedJob {
                     label: String::new(),

@@ -83,8 +83,7 @@ impl Driver {
             | Effect::Clear(attempt, _) => Some(attempt.execution),
             Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
             Effect::Read { execution, .. }
-            | Effect::Place { execution, .. }
-            | Effect::Collect { execution, .. }
+            | Effect::Errand { execution, .. }
             | Effect::Report(execution)
             | Effect::Purge(execution) => Some(*execution),
         };
@@ -115,8 +114,7 @@ impl Driver {
                 Effect::Resume(members) => driver.freeze(&execution, members, Freeze::Thawing).await,
                 Effect::Clear(attempt, disposal) => driver.clear(&execution, attempt, (disposal, occasion)).await,
                 Effect::Read { step, .. } => driver.read_outputs(&execution, step).await,
-                Effect::Place { step, .. } => driver.transfer(&execution, step).await,
-                Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });

@@ -74,7 +74,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let verdict = outcome::of_step(execution, index);
-        self.record(id, Record::StepEnded { step: index, verdict })
+        self.record(id, Record::StepEnded { step: index, verdict, output: None })
     }
 
     /// The steps of a merge group: one unit, with the jobs of all.
@@ -93,14 +93,14 @@ impl Draft<'_> {
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
         waiting.into_iter().try_for_each(|step| {
             let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason), output: None })
         })
     }
 
     fn start_group(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
         let id = execution.plan.execution;
         let end = |draft: &mut Self, verdict: &Verdict| {
-            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone() }))
+            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone(), output: None }))
         };
         if let Some(halt) = &execution.halt {
             return end(self, &gate::halted(halt));
@@ -132,7 +132,7 @@ impl Draft<'_> {
         } else if matches!(execution.steps[step].state, StepState::Waiting | StepState::Held) {
             match gate::of_step(&execution, step, self.now) {
                 Gate::Wait => return Ok(()),
-                Gate::Skip(verdict) => return self.record(id, Record::StepEnded { step, verdict }),
+                Gate::Skip(verdict) => return self.record(id, Record::StepEnded { step, verdict, output: None }),
                 Gate::Open if execution.phase != Phase::Open => return Ok(()),
                 Gate::Open => self.open_step(&execution, step)?,
             }
@@ -156,7 +156,7 @@ impl Draft<'_> {
         let (id, step) = (execution.plan.execution, &execution.steps[index]);
         match &step.state {
             StepState::Waiting | StepState::Held => {
-                self.record(id, Record::StepEnded { step: index, verdict: verdict.clone() })
+                self.record(id, Record::StepEnded { step: index, verdict: verdict.clone(), output: None })
             }
             StepState::Active { .. } => {
                 let waiting = step.jobs.iter().enumerate().filter(|(_, job)| !job.ended() && !job.alive());
@@ -173,19 +173,19 @@ impl Draft<'_> {
         if known.state == StepState::Held {
             return Ok(());
         }
+        if !planned.sources().is_empty() && known.input != Input::Taken {
+            if known.input == Input::Unread && gate::readable(execution, step) {
+                self.record(id, Record::StepReading { step })?;
+                self.effect(Effect::Read { execution: id, step });
+            }
+            return Ok(());
+        }
         if planned.is_errand() {
             self.record(id, Record::StepStarted { step })?;
             self.errand(execution, step);
             return Ok(());
         }
-        if planned.sources().is_empty() || known.input == Input::Taken {
-            return self.start_units(execution, step);
-        }
-        if known.input == Input::Unread && gate::readable(execution, step) {
-            self.record(id, Record::StepReading { step })?;
-            self.effect(Effect::Read { execution: id, step });
-        }
-        Ok(())
+        self.start_units(execution, step)
     }
 
     fn start_units(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {

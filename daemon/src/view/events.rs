@@ -76,7 +76,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
             (format!("{}.{unit}", step_id(*step)), "requeued".to_owned(), Some(detail))
         }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
-        Record::StepEnded { step, verdict } => (
+        Record::StepEnded { step, verdict, .. } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),
             verdict.reason().map(ToString::to_string),

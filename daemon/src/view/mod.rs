@@ -275,8 +275,7 @@ fn held_or(state: State, held: bool) -> State {
 fn kind(planned: &PlannedStep) -> &'static str {
     match planned.work {
         Work::PodRun { .. } => "pod_run",
-        Work::Uplink(_) => "uplink",
-        Work::Downlink(_) => "downlink",
+        Work::Errand(ref errand) => errand.kind(),
     }
 }
 
