@@ -255,8 +255,8 @@ fn any_jobs() -> impl Strategy<Value = Option<Jobs>> {
     let array = (number.clone(), number.clone(), number).prop_map(|(begin, end, step)| Array { begin, end, step });
     let commands = prop::collection::vec(Just("x".to_owned()), 0..3);
     let pieces = prop::option::weighted(0.2, any_name());
-    let gang = prop::option::weighted(0.2, prop_oneof![0_u32..3, Just(u32::MAX)]);
-    let jobs = (prop::option::weighted(0.4, array), commands, pieces, gang, prop::option::of(0_u32..3));
+    let workers = prop::option::weighted(0.2, prop_oneof![0_u32..3, Just(u32::MAX)]);
+    let jobs = (prop::option::weighted(0.4, array), commands, pieces, workers, prop::option::of(0_u32..3));
     let jobs = jobs.prop_map(|(array, commands, pieces, workers, max_parallel)| Jobs {
         array,
         commands,

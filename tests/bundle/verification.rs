@@ -215,7 +215,7 @@ fn a_step_that_has_not_exactly_the_block_of_its_kind_is_refused() {
 #[test]
 fn no_steps_and_too_many_steps_are_refused() {
     let refused =
-        spoilt(|sample| *sample = Sample { steps: vec![], manifests: BTreeMap::new(), files: BTreeMap::new() });
+        spoilt(|sample| *sample = Sample { parallelism: None, steps: vec![], manifests: BTreeMap::new(), files: BTreeMap::new() });
     assert_reasons(&refused, &[(Sequence::PATH, "steps", "found 0 steps, expected 1 to 1000")]);
     let refused = spoilt(|sample| {
         let more = (0..STEPS - 2)
