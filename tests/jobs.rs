@@ -79,7 +79,8 @@ fn all_jobs(status: &Value) -> Vec<&Value> {
 #[test]
 fn t14_a_pod_that_fails_is_tried_again_as_often_as_it_may_and_then_has_failed() {
     let board = Board::new();
-    let id = board.submit(&pod("TRY", "try", "echo $(($(cat /data/n 2>/dev/null) + 1)) > /data/n; exit 3", &["retries: 2"]));
+    let id =
+        board.submit(&pod("TRY", "try", "echo $(($(cat /data/n 2>/dev/null) + 1)) > /data/n; exit 3", &["retries: 2"]));
     let status = board.ended(&id);
     assert_eq!((state(&status), reason(step(&status, "TRY"))), ("failed", "exit"));
     assert_eq!(board.in_volume("n").as_deref(), Some("3\n"), "it ran three times");
@@ -92,7 +93,8 @@ fn t14_a_pod_that_fails_is_tried_again_as_often_as_it_may_and_then_has_failed() 
 fn d14_a_retry_that_succeeds_ends_the_trying_and_what_follows_runs() {
     let board = Board::new();
     let script = "if [ -e /data/x ]; then exit 0; else touch /data/x; exit 1; fi";
-    let tasks = pod("TRY", "try", script, &["retries: 5", "backoff: 1s"]) + &pod("NEXT", "next", "true", &["after: [TRY]"]);
+    let tasks =
+        pod("TRY", "try", script, &["retries: 5", "backoff: 1s"]) + &pod("NEXT", "next", "true", &["after: [TRY]"]);
     let status = board.fly(&tasks);
     assert_eq!(state(&status), "succeeded");
     assert_eq!(job(&status, "TRY", 0)["attempt"], 2);
@@ -102,7 +104,12 @@ fn d14_a_retry_that_succeeds_ends_the_trying_and_what_follows_runs() {
 #[test]
 fn t16_an_array_runs_once_for_each_id_and_nothing_else() {
     let board = Board::new();
-    let id = board.submit(&pod("ARRAY", "array", "echo $(hostname) > /data/$TASK_ID", &["array: {begin: 1, end: 7, step: 3}"]));
+    let id = board.submit(&pod(
+        "ARRAY",
+        "array",
+        "echo $(hostname) > /data/$TASK_ID",
+        &["array: {begin: 1, end: 7, step: 3}"],
+    ));
     let status = board.ended(&id);
     assert_eq!(state(&status), "succeeded");
     for member in 0..=8 {
@@ -243,8 +250,8 @@ fn d10_with_continue_only_the_position_that_failed_is_skipped() {
 fn d11_jobs_of_steps_that_follow_each_other_append_to_one_file_in_their_order() {
     let board = Board::new();
     let line = |name: &str| format!("echo {name} >> /data/lines");
-    let tasks = commands("A", &[&line("a1"), &line("a2")], &[])
-        + &commands("B", &[&line("b1"), &line("b2")], &["after: [A]"]);
+    let tasks =
+        commands("A", &[&line("a1"), &line("a2")], &[]) + &commands("B", &[&line("b1"), &line("b2")], &["after: [A]"]);
     assert_eq!(state(&board.fly(&tasks)), "succeeded");
     let lines = board.in_volume("lines").expect("a file");
     let lines: Vec<&str> = lines.lines().collect();
@@ -255,7 +262,8 @@ fn d11_jobs_of_steps_that_follow_each_other_append_to_one_file_in_their_order() 
 #[test]
 fn d13_never_more_jobs_of_an_execution_are_alive_than_its_cap_allows() {
     let board = Board::new();
-    let roots: String = (0..4).map(|i| commands(&format!("R{i}"), &["sleep 0.3", "sleep 0.3"], &["after: []"])).collect();
+    let roots: String =
+        (0..4).map(|i| commands(&format!("R{i}"), &["sleep 0.3", "sleep 0.3"], &["after: []"])).collect();
     let status = board.fly(&format!("{roots}parallelism: 3\n"));
     assert_eq!(state(&status), "succeeded");
     let jobs = all_jobs(&status);

@@ -3,14 +3,21 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod policy;
+mod retention;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::policy::PolicyFragment;
+pub use self::retention::Retention;
+use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
 use crate::plan::Board;
+use crate::plan::policy::Policy;
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -51,7 +58,7 @@ pub enum ConfigError {
 }
 
 /// What one file may say. Every key is optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fragment {
     state_dir: Option<PathBuf>,
@@ -64,6 +71,8 @@ pub struct Fragment {
     stop_grace_seconds: Option<u32>,
     time_scale: Option<u32>,
     limits: LimitsFragment,
+    policy: PolicyFragment,
+    retention: RetentionFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
 }
@@ -87,7 +96,6 @@ struct LimitsFragment {
     bundle_bytes: Option<u64>,
     log_bytes: Option<u64>,
     pids: Option<i64>,
-    rejected: Option<usize>,
     downlink_bytes: Option<u64>,
 }
 
@@ -140,10 +148,12 @@ pub struct Settings {
     pub log_bytes: u64,
     /// Processes in one pod.
     pub pids: i64,
-    /// Rejected bundles that are kept.
-    pub rejected: usize,
+    /// What of the past is kept.
+    pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// What pods may ask for.
+    pub policy: Policy,
     /// Group whose members may use the control socket.
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
@@ -183,6 +193,24 @@ impl Settings {
         Ok(self)
     }
 
+    /// Takes over from the settings that hold what changes at a start alone. Returns the keys that wait for one.
+    pub fn keep_until_restart(&mut self, old: &Self) -> Vec<&'static str> {
+        fn keep<T: PartialEq + Clone>(key: &'static str, new: &mut T, old: &T) -> Option<&'static str> {
+            let differs = new != old;
+            new.clone_from(old);
+            differs.then_some(key)
+        }
+        let kept = [
+            keep("state_dir", &mut self.state_dir, &old.state_dir),
+            keep("runtime_dir", &mut self.runtime_dir, &old.runtime_dir),
+            keep("uplink_dir", &mut self.uplink_dir, &old.uplink_dir),
+            keep("control_group", &mut self.control_group, &old.control_group),
+            keep("time_scale", &mut self.time_scale, &old.time_scale),
+            keep("retention.segment_bytes", &mut self.retention.segment_bytes, &old.retention.segment_bytes),
+        ];
+        kept.into_iter().flatten().collect()
+    }
+
     /// What of it a plan depends on.
     #[must_use]
     pub fn board(&self) -> Board {
@@ -190,6 +218,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            policy: self.policy.clone(),
         }
     }
 }
@@ -267,9 +296,10 @@ impl Fragment {
                 bundle_bytes: over.limits.bundle_bytes.or(self.limits.bundle_bytes),
                 log_bytes: over.limits.log_bytes.or(self.limits.log_bytes),
                 pids: over.limits.pids.or(self.limits.pids),
-                rejected: over.limits.rejected.or(self.limits.rejected),
                 downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
             },
+            policy: self.policy.overridden_by(over.policy),
+            retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
         }
@@ -299,8 +329,9 @@ impl Fragment {
             bundle_bytes: bounded("limits.bundle_bytes", self.limits.bundle_bytes, 8 << 30, 4096..=1 << 40)?,
             log_bytes: bounded("limits.log_bytes", self.limits.log_bytes, 1 << 20, 4096..=1 << 30)?,
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
-            rejected: bounded("limits.rejected", self.limits.rejected, 32, 1..=10_000)?,
+            retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
         })
@@ -385,7 +416,11 @@ mod tests {
         assert!(shipped.network.name.is_some() && shipped.network.isolation.is_some());
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
-        assert!(limits.rejected.is_some() && limits.downlink_bytes.is_some());
+        assert!(limits.downlink_bytes.is_some());
+        let kept = shipped.retention;
+        assert!(kept.executions.is_some() && kept.days.is_some() && kept.log_bytes.is_some());
+        assert!(kept.rejected.is_some() && kept.rejected_bytes.is_some());
+        assert!(kept.outbox_bytes.is_some() && kept.segment_bytes.is_some());
     }
 
     #[test]
@@ -399,6 +434,10 @@ mod tests {
             ("network: {name: 'a b'}", "network.name"),
             ("stat_dir: /x", "stat_dir"),
             ("limits: {pidz: 3}", "pidz"),
+            ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
+            ("policy: {allow: [all]}", "all"),
+            ("retention: {executions: 0}", "retention.executions"),
+            ("retention: {segment_bytes: 1}", "retention.segment_bytes"),
         ] {
             let error = settle(text).expect_err(text);
             assert!(error.contains(key), "{error}");

@@ -53,6 +53,7 @@ fn flown(sample: &Sample) -> Result<Plan, Rejection> {
         nodes: [("mpu".parse().expect("legal"), "local".to_owned())].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        policy: perigee::plan::policy::Policy::default(),
     };
     plan(&bundle, &board)
 }
@@ -199,8 +200,14 @@ fn a_gang_needs_the_pod_of_its_workers_and_time_for_them() {
     sample.steps[0].timeout_seconds = 360;
     jobs(&mut sample.steps[0]).gang = Some(gang("client1-b-worker", 0));
     let reasons = refused(&sample);
-    assert!(reasons.contains(&"steps[0].pod_run.jobs.gang.workers: found 0, expected 1 to 64; a gang has workers".into()), "{reasons:#?}");
-    assert!(reasons.iter().any(|reason| reason.contains("found `client1-b-worker`, expected `client1-a-worker`")), "{reasons:#?}");
+    assert!(
+        reasons.contains(&"steps[0].pod_run.jobs.gang.workers: found 0, expected 1 to 64; a gang has workers".into()),
+        "{reasons:#?}"
+    );
+    assert!(
+        reasons.iter().any(|reason| reason.contains("found `client1-b-worker`, expected `client1-a-worker`")),
+        "{reasons:#?}"
+    );
 }
 
 #[test]
@@ -221,6 +228,7 @@ fn gang(worker: &str, workers: u32) -> GangDocument {
         workers,
         slots_per_worker: 1,
         worker: worker.parse().expect("legal"),
+        worker_options: Box::default(),
         mpi: Mpi::Openmpi,
         ssh_dir: "/root/.ssh".to_owned(),
         launcher_as_worker: false,

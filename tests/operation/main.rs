@@ -8,5 +8,6 @@ mod groups;
 mod iterate;
 mod jobs;
 mod limits;
+mod options;
 mod order;
 mod transfers;

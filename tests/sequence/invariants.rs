@@ -331,7 +331,7 @@ pub(crate) fn reports() -> Vec<Report> {
         Report::Paused,
         Report::NotPaused(Reason::new(Name::StartError, "no")),
         Report::Resumed,
-        Report::Exited(Exit { code: 0, oom: false }),
+        Report::Exited(Exit { code: 0, oom: false, cpu_ms: None }),
         Report::Lost,
         Report::Cleared(Logs::default()),
     ]
@@ -361,7 +361,7 @@ pub(crate) fn fits(state: &JobState, report: &Report) -> bool {
 impl super::world::Container {
     /// Whether its process really ended with 0.
     fn exited_well(&self) -> bool {
-        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false })
+        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false, cpu_ms: None })
             && !matches!(self.condition, Condition::Running(_) | Condition::PowerCut)
     }
 }

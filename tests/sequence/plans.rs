@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::{OnFailure, OperationInfo};
-use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
+use perigee::bundle::manifest::{Port, Protocol};
+use perigee::bundle::options::Options;
 use perigee::plan::{
     self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
     Transfer, When, Work,
@@ -142,7 +143,12 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
 
 /// One job; its hostname is `t-p<name>`.
 pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> PlannedJob {
-    let port = port.map(|n| Port { container_port: 80, host_port: 8000 + u16::from(n), protocol: Protocol::Tcp });
+    let port = port.map(|n| Port {
+        container_port: 80,
+        host_port: 8000 + u16::from(n),
+        host_ip: None,
+        protocol: Protocol::Tcp,
+    });
     PlannedJob {
         label: String::new(),
         unit: 0,
@@ -158,6 +164,7 @@ pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> Plan
             env: Vec::new(),
             ports: port.into_iter().collect(),
             claim: "t.payload".to_owned(),
+            options: Options::default(),
         },
     }
 }

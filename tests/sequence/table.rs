@@ -100,7 +100,7 @@ fn every_report_in_every_job_state_has_its_outcome() {
 
 #[test]
 fn every_record_in_every_job_state_is_applied_or_illegal() {
-    let exit = Some(Exit { code: 0, oom: false });
+    let exit = Some(Exit { code: 0, oom: false, cpu_ms: None });
     let (step, job) = (0, 0);
     let records = [
         ("JobHeld", Record::JobHeld { step, job }),

@@ -191,7 +191,7 @@ impl World {
             Signal::Kill => Some(137),
         };
         if let Some(code) = code {
-            container.exit(Exit { code, oom: false });
+            container.exit(Exit { code, oom: false, cpu_ms: None });
             self.notice(attempt);
         }
     }
@@ -205,7 +205,7 @@ impl World {
             match container.fate.end {
                 End::Lost => container.condition = Condition::Stolen,
                 End::Exited | End::Silence => {
-                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom });
+                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom, cpu_ms: None });
                 }
             }
             self.notice(attempt);

@@ -29,6 +29,7 @@ pub fn flaws(step: &StepDocument) -> Vec<Flaw> {
     };
     if let Some(jobs) = &run.jobs {
         self::jobs(jobs, &mut flaws);
+        output_files(run, jobs, &mut flaws);
         if let Some(gang) = &jobs.gang {
             self::gang(gang, jobs, &mut flaws);
             budget(step, run, &mut flaws);
@@ -149,6 +150,20 @@ fn rule(field: &str, rule: &Rule) -> Option<Flaw> {
     };
     let message = format!("found {}, this operator takes {expected}", listed(&rule.values));
     Some(Flaw::new(format!("{field}.values"), message, "see docs/operation-file.md for the operators"))
+}
+
+/// Several jobs would replace each other's file.
+fn output_files(run: &PodRunDocument, jobs: &Jobs, flaws: &mut Vec<Flaw>) {
+    if jobs.units() == Units::Known(1) {
+        return;
+    }
+    for (key, file) in [("stdout", &run.options.stdout), ("stderr", &run.options.stderr)] {
+        if file.is_some() {
+            let message = "each of its jobs would replace the file of the one before";
+            let hint = "write files from the commands themselves, or read `perigee logs`";
+            flaws.push(Flaw::new(format!("pod_run.options.{key}"), message, hint));
+        }
+    }
 }
 
 fn listed(values: &[String]) -> String {

@@ -13,9 +13,11 @@ use super::exit::{Exit, Failed};
 use super::table::{print, print_json, print_line};
 use crate::bundle::document::{self, Entry, Header, OperationInfo, Sequence, Validity};
 use crate::bundle::limits::FORMAT;
+use crate::bundle::options::Privilege;
 use crate::bundle::{Digest, ExecutionId, NodeName, Tenant};
 use crate::operation::compile::Compiled;
 use crate::operation::tasks::Operation;
+use crate::plan::policy::Policy;
 use crate::plan::{Board, Needs, Plan, PlannedStep, plan};
 use crate::verify::verify;
 
@@ -84,7 +86,9 @@ pub(super) fn planned(
     let Some(default_node) = nodes.keys().next().cloned() else {
         return Err(Failed::new(Exit::Fault, "there is no node"));
     };
-    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0 }).map_err(refused)
+    // What a board's operator allows is not known on the ground.
+    let policy = Policy { allow: Privilege::ALL.into(), ..Policy::default() };
+    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0, policy }).map_err(refused)
 }
 
 /// Prints the jobs and what each waits for.
@@ -92,8 +96,7 @@ pub(super) fn expand(plan: &Plan, json: bool, out: &mut dyn Write) -> Result<(),
     let instances: Vec<Instance> = plan.steps.iter().flat_map(instances).collect();
     let arrows: Vec<Arrow> = (0..plan.steps.len()).flat_map(|step| arrows(plan, step)).collect();
     if json {
-        let value =
-            serde_json::json!({"jobs": instances, "edges": arrows, "parallelism": plan.parallelism});
+        let value = serde_json::json!({"jobs": instances, "edges": arrows, "parallelism": plan.parallelism});
         return print_json(out, &value);
     }
     let rows = instances.iter().map(|instance| {
@@ -150,11 +153,8 @@ fn arrows(plan: &Plan, index: usize) -> Vec<Arrow> {
             }
         }
     }
-    let output = |source: usize| Arrow {
-        from: plan.steps[source].id.to_string(),
-        to: step.id.to_string(),
-        needs: "output",
-    };
+    let output =
+        |source: usize| Arrow { from: plan.steps[source].id.to_string(), to: step.id.to_string(), needs: "output" };
     arrows.extend(step.sources().into_iter().map(output));
     arrows
 }

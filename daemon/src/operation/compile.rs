@@ -15,6 +15,7 @@ use crate::bundle::flow::{Edge, Jobs, Mode};
 use crate::bundle::graph::Flaw;
 use crate::bundle::limits::{ENTRIES, FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES, TEXT_ENTRY_BYTES};
 use crate::bundle::manifest::{Claim, Container, DATA, Metadata, Mount, Pod, SecurityContext, Spec, Volume, claim};
+use crate::bundle::options::Options;
 use crate::bundle::rules::{WORKERS_OUTLIVE_SECONDS, of_pod, weight};
 use crate::bundle::{Hostname, NodeName, StepId, Tenant, fan, path};
 
@@ -254,16 +255,13 @@ fn pod_run(
     let own = Container { command: run.command.clone(), args: run.args.clone(), ..container(task, run) };
     let mut flaws = jobs.as_ref().map(|jobs| of_pod(jobs, &own)).unwrap_or_default();
     let mut weight = weight(&own);
-    let mut text = document::write("manifest", &pod(task, (&hostname, seconds), own, around.tenant))?;
-    if let (Some(gang), Some(terms)) = (&run.gang, jobs.as_ref().and_then(|jobs| jobs.gang.as_ref())) {
+    let mut text = document::write("manifest", &pod(task, (&hostname, seconds), own, &run.options, around.tenant))?;
+    if let (Some(gang), Some(jobs)) = (&run.gang, &jobs) {
         let worker = gang.worker.container(container(task, run));
+        flaws.extend(gang.worker.flaws(jobs, &worker));
         weight = weight.max(crate::bundle::rules::weight(&worker));
-        let own = Container { env: gang.worker.env.clone(), command: None, args: None, ..worker.clone() };
-        let of_worker = jobs.as_ref().map(|jobs| of_pod(jobs, &own)).unwrap_or_default();
-        flaws.extend(of_worker.into_iter().map(|flaw| Flaw { field: format!("gang.worker.{}", flaw.field), ..flaw }));
         text.push_str("---\n");
-        let terms = (&terms.worker, seconds + WORKERS_OUTLIVE_SECONDS);
-        text.push_str(&document::write("manifest", &pod(task, terms, worker, around.tenant))?);
+        text.push_str(&workers(task, seconds, worker, jobs, around.tenant)?);
     }
     if head == index || compiled.manifests.is_empty() {
         compiled.manifests.push((format!("manifests/{:04}-{hostname}.yaml", index + 1), text));
@@ -285,6 +283,7 @@ fn pod_run(
         volume: task.volume.clone(),
         max_duration_seconds: seconds,
         jobs,
+        options: run.options.clone(),
     });
     Ok(Some(Made { step, flaws, weight }))
 }
@@ -293,8 +292,20 @@ fn pod_run(
 /// found when all hostnames are looked at.
 fn jobs(run: &PodRun, hostname: &Hostname) -> Option<Jobs> {
     let worker = fan::workers_pod(hostname).parse().unwrap_or_else(|_| hostname.clone());
-    let gang = run.gang.as_ref().map(|gang| gang.document(worker));
+    let gang = run.gang.as_ref().map(|gang| gang.document(worker, &run.options));
     run.jobs.clone().map(|jobs| Jobs { gang, ..jobs })
+}
+
+fn workers(
+    task: &Task,
+    seconds: u32,
+    worker: Container,
+    jobs: &Jobs,
+    tenant: &Tenant,
+) -> Result<String, DocumentError> {
+    let Some(gang) = &jobs.gang else { return Ok(String::new()) };
+    let seconds = seconds + WORKERS_OUTLIVE_SECONDS;
+    document::write("manifest", &pod(task, (&gang.worker, seconds), worker, &gang.worker_options, tenant))
 }
 
 /// What the containers of a task have in common.
@@ -305,16 +316,24 @@ fn container(task: &Task, run: &PodRun) -> Container {
         image_pull_policy: "Never".to_owned(),
         command: None,
         args: None,
+        working_dir: None,
+        resources: None,
         env: run.env.clone(),
         ports: run.ports.iter().map(|(port, _)| *port).collect(),
-        volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned() }],
+        volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
         security_context: SecurityContext::hardened(),
     }
 }
 
-fn pod(task: &Task, (hostname, seconds): (&Hostname, u32), container: Container, tenant: &Tenant) -> Pod {
+fn pod(
+    task: &Task,
+    (hostname, seconds): (&Hostname, u32),
+    container: Container,
+    options: &Options,
+    tenant: &Tenant,
+) -> Pod {
     let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
-    Pod {
+    let mut pod = Pod {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
         metadata: Metadata {
@@ -325,13 +344,17 @@ fn pod(task: &Task, (hostname, seconds): (&Hostname, u32), container: Container,
             hostname: hostname.clone(),
             restart_policy: "Never".to_owned(),
             active_deadline_seconds: seconds,
+            host_ipc: false,
+            host_pid: false,
             containers: vec![container],
             volumes: vec![Volume {
                 name: task.volume.clone(),
                 persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
             }],
         },
-    }
+    };
+    pod.apply(options);
+    pod
 }
 
 fn place(

@@ -9,6 +9,12 @@ use super::finding::{Findings, Place, did_you_mean};
 use super::tree::{Key, Node, Plain, Value};
 use crate::bundle::names::BadName;
 
+/// Keys of other systems that are not offered, and what to do instead.
+const NOT_OFFERED: [(&str, &str); 2] = [
+    ("restart", "a pod that Podman restarts never ends; use `retries`, which the daemon counts"),
+    ("rm", "remove it: every container is removed after its output was kept"),
+];
+
 /// The keys of one map, and where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
@@ -58,6 +64,10 @@ impl<'a> Fields<'a> {
     pub fn only(&self, known: &[&str], findings: &mut Findings) {
         for (key, _) in self.pairs.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let field = self.name(&key.name);
+            if let Some((_, instead)) = NOT_OFFERED.iter().find(|(name, _)| *name == key.name) {
+                findings.error(key.place, field, format!("`{}` is not offered", key.name), *instead);
+                continue;
+            }
             let hint = match did_you_mean(&key.name, known.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("expected one of: {}", known.join(", ")),

@@ -103,7 +103,8 @@ fn when(fields: &Fields<'_>, findings: &mut Findings) -> Option<Condition> {
 fn rules(fields: &Fields<'_>, findings: &mut Findings) -> Option<Vec<Rule>> {
     let path = fields.name("any");
     let items = fields.list("any", findings)?.iter().enumerate();
-    Some(items.filter_map(|(i, node)| rule(node, &format!("{path}[{i}]"), findings)).collect())
+    let rules: Vec<Option<Rule>> = items.map(|(i, node)| rule(node, &format!("{path}[{i}]"), findings)).collect();
+    rules.into_iter().collect()
 }
 
 fn rule(node: &Node, path: &str, findings: &mut Findings) -> Option<Rule> {

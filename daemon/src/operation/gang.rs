@@ -5,15 +5,17 @@
 use super::fields::Fields;
 use super::finding::{Findings, Place};
 use super::flow::number;
-use super::pod_run;
-use crate::bundle::Hostname;
-use crate::bundle::flow::{Clean, GangDocument, GangStart, Mpi};
+use super::{options, pod_run};
+use crate::bundle::flow::{Clean, GangDocument, GangStart, Jobs, Mpi};
+use crate::bundle::graph::Flaw;
 use crate::bundle::limits::{SLOTS, WORKERS};
 use crate::bundle::manifest::{Container, Variable};
+use crate::bundle::options::Options;
+use crate::bundle::{Hostname, rules};
 
 const KEYS: [&str; 8] =
     ["workers", "slots_per_worker", "mpi", "ssh_dir", "launcher_as_worker", "start", "clean", "worker"];
-const WORKER: [&str; 4] = ["image", "command", "args", "env"];
+const WORKER: [&str; 5] = ["image", "command", "args", "env", "resources"];
 const MPIS: [(&str, Mpi); 3] = [("openmpi", Mpi::Openmpi), ("intel", Mpi::Intel), ("mpich", Mpi::Mpich)];
 const STARTS: [(&str, GangStart); 2] =
     [("after_workers", GangStart::AfterWorkers), ("with_workers", GangStart::WithWorkers)];
@@ -48,13 +50,20 @@ pub struct Worker {
     pub args: Option<Vec<String>>,
     /// What it has besides, or instead of, the launcher's.
     pub env: Vec<Variable>,
+    /// Processor time and memory; absent: the launcher's.
+    pub resources: Option<(Option<u64>, Option<u64>)>,
 }
 
 impl GangTask {
     /// Its form in a bundle.
     #[must_use]
-    pub fn document(&self, worker: Hostname) -> GangDocument {
+    pub fn document(&self, worker: Hostname, launcher: &Options) -> GangDocument {
+        let mut options = Options { stdout: None, stderr: None, ..launcher.clone() };
+        if let Some((cpu_millis, memory_bytes)) = self.worker.resources {
+            options = Options { cpu_millis, memory_bytes, ..options };
+        }
         GangDocument {
+            worker_options: Box::new(options),
             workers: self.workers,
             slots_per_worker: self.slots_per_worker,
             worker,
@@ -84,6 +93,15 @@ impl Worker {
             ports: Vec::new(),
             ..launcher
         }
+    }
+}
+
+impl Worker {
+    /// What it may not have because of its jobs, what it has from the launcher aside.
+    pub(super) fn flaws(&self, jobs: &Jobs, container: &Container) -> Vec<Flaw> {
+        let own = Container { env: self.env.clone(), command: None, args: None, ..container.clone() };
+        let flaws = rules::of_pod(jobs, &own).into_iter();
+        flaws.map(|flaw| Flaw { field: format!("gang.worker.{}", flaw.field), ..flaw }).collect()
     }
 }
 
@@ -118,5 +136,6 @@ fn worker(fields: &Fields<'_>, findings: &mut Findings) -> Option<Worker> {
         command: item.texts("command", findings).map(items),
         args: item.texts("args", findings).map(items),
         env: pod_run::env(&item, findings),
+        resources: item.get("resources").map(|_| options::resources(&item, findings)),
     })
 }

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod gang;
 mod iterate;
 pub mod jobs;
+mod options;
 mod order;
 pub mod pod_run;
 pub mod tasks;

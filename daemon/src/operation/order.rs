@@ -96,7 +96,8 @@ fn windows(tasks: &[Task], heads: &[usize], index: usize, findings: &mut Finding
 
 /// Puts a flaw where the tenant wrote what it is about.
 fn tell(task: &Task, flaw: &Flaw, findings: &mut Findings) {
-    let inner = ["flow.", "pod_run.jobs."].into_iter().find_map(|prefix| flaw.field.strip_prefix(prefix));
+    let inner =
+        ["flow.", "pod_run.jobs.", "pod_run.options."].into_iter().find_map(|prefix| flaw.field.strip_prefix(prefix));
     let key = match inner.unwrap_or(&flaw.field) {
         "backoff_seconds" => "backoff",
         "max_parallel" if task.places.contains_key("array.max_parallel") => "array.max_parallel",
@@ -169,8 +170,10 @@ impl Known<'_> {
 
     fn ports(&self, findings: &mut Findings) {
         let ports = |index: usize, _: &Made| match &self.tasks[index].kind {
-            // The pod's own port does not matter: it is the host's that two pods cannot share.
-            TaskKind::PodRun(run) => run.ports.iter().map(|(port, _)| Port { container_port: 0, ..*port }).collect(),
+            // Neither the pod's own port matters nor the address: it is the host's port that two pods cannot share.
+            TaskKind::PodRun(run) => {
+                run.ports.iter().map(|(port, _)| Port { container_port: 0, host_ip: None, ..*port }).collect()
+            }
             TaskKind::Uplink(_) | TaskKind::Downlink(_) => Vec::new(),
         };
         for (later, earlier, port) in self.clashes(ports) {
@@ -206,8 +209,8 @@ fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
             );
         }
         for (i, (port, place)) in run.ports.iter().enumerate() {
-            // The pod's own port does not matter: it is the host's that two pods cannot share.
-            let host = Port { container_port: 0, ..*port };
+            // Neither the pod's own port matters nor the address: it is the host's port that two pods cannot share.
+            let host = Port { container_port: 0, host_ip: None, ..*port };
             if let Some(other) = ports.insert((*head, host), *place) {
                 let message = format!(
                     "host port {}/{} is taken twice, also in line {}",

@@ -6,6 +6,7 @@ mod errand;
 mod expand;
 mod order;
 mod planner;
+pub mod policy;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +14,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::document::{OnFailure, OperationInfo};
 pub use crate::bundle::fan::filled;
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 pub use errand::{Errand, Transfer};
 pub use expand::{Expansion, HOSTFILE, expand, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
-use crate::bundle::document::{OnFailure, OperationInfo};
-use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// What its operator allows pods to ask for.
+    pub policy: policy::Policy,
 }
 
 /// An execution as it will be carried out.

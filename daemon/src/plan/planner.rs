@@ -11,6 +11,7 @@ use super::{
 use crate::bundle::document::{PodRunDocument, Sequence};
 use crate::bundle::manifest::{Container, claim};
 use crate::bundle::names::BadName;
+use crate::bundle::options::Options;
 use crate::bundle::rules::WORKERS_OUTLIVE_SECONDS;
 use crate::bundle::{Hostname, NodeName, VolumeName};
 use crate::reason::Name;
@@ -175,6 +176,8 @@ impl Planner<'_> {
                 Some((Work::Errand(Errand::Downlink(transfer)), terms))
             }
             VerifiedWork::PodRun(run, container) => {
+                let options = self.granted(index, container, &run.options);
+                let of_worker = self.of_worker(index, run, step.worker.as_deref());
                 let job = PlannedJob {
                     label: String::new(),
                     unit: 0,
@@ -183,11 +186,11 @@ impl Planner<'_> {
                     hostname: run.pod.clone(),
                     node: homes.get(&run.volume).and(self.resolved(&run.node))?,
                     max_duration_seconds: run.max_duration_seconds,
-                    pod: pod(container, claim(tenant, &run.volume)),
+                    pod: pod(container, claim(tenant, &run.volume), options?),
                 };
-                let worker = step.worker.as_ref().map(|worker| PlannedJob {
+                let worker = step.worker.as_ref().zip(of_worker).map(|(worker, options)| PlannedJob {
                     max_duration_seconds: run.max_duration_seconds.saturating_add(WORKERS_OUTLIVE_SECONDS),
-                    pod: pod(worker, claim(tenant, &run.volume)),
+                    pod: pod(worker, claim(tenant, &run.volume), options),
                     ..job.clone()
                 });
                 let made = made(run, &job, worker.as_ref(), (order, terms));
@@ -196,6 +199,24 @@ impl Planner<'_> {
                 Some((Work::PodRun { jobs }, terms))
             }
         }
+    }
+
+    /// What of a pod's options this board grants.
+    fn granted(&mut self, index: usize, container: &Container, asked: &Options) -> Option<Options> {
+        let breaches = match self.board.policy.grant(&container.image, asked) {
+            Ok(options) => return Some(options),
+            Err(breaches) => breaches,
+        };
+        let step = self.bundle.steps()[index].document.id.clone();
+        for (field, message) in breaches {
+            self.object(index, &format!("pod_run.{field}"), format!("step {step}: {message}"));
+        }
+        None
+    }
+
+    fn of_worker(&mut self, index: usize, run: &PodRunDocument, worker: Option<&Container>) -> Option<Options> {
+        let gang = run.jobs.as_ref()?.gang.as_ref()?;
+        self.granted(index, worker?, &gang.worker_options)
     }
 
     /// A node that `volume_homes` has already found legal.
@@ -266,7 +287,7 @@ fn made(
     Ok((expand(&unit, &expansion)?, terms))
 }
 
-fn pod(container: &Container, claim: String) -> PodSpec {
+fn pod(container: &Container, claim: String, options: Options) -> PodSpec {
     PodSpec {
         image: container.image.clone(),
         command: container.command.clone(),
@@ -274,5 +295,6 @@ fn pod(container: &Container, claim: String) -> PodSpec {
         env: container.env.clone(),
         ports: container.ports.clone(),
         claim,
+        options,
     }
 }

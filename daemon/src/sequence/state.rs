@@ -288,6 +288,9 @@ pub struct Exit {
     pub code: i64,
     /// Whether the kernel killed it for its memory.
     pub oom: bool,
+    /// Milliseconds of processor time that it used, where that could be read.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
 }
 
 /// What is left of an attempt on its node.

@@ -2,6 +2,9 @@
 //!
 //! A [`Rejection`] carries every reason at once. Must not: know this board; `plan` does.
 
+mod jobs;
+mod options;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -9,12 +12,10 @@ use serde::Serialize;
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, Header, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
-use crate::bundle::flow::Jobs;
-use crate::bundle::graph::Flaw;
 use crate::bundle::limits::{MAX_DURATION_MINUTES, MAX_TIMEOUT_SECONDS, STEPS};
-use crate::bundle::manifest::{Container, DATA, Pod, SecurityContext, claim};
-use crate::bundle::rules::{WORKERS_OUTLIVE_SECONDS, flaws, of_pod};
-use crate::bundle::{Hostname, StepId, Tenant, fan, path};
+use crate::bundle::manifest::{Container, DATA, Pod, claim};
+use crate::bundle::rules::flaws;
+use crate::bundle::{Hostname, StepId, Tenant, path};
 use crate::reason::Name;
 
 /// Why a bundle is refused.
@@ -246,52 +247,12 @@ impl Check<'_> {
         for (at, message) in pod_objections(&pod, run, &self.header.tenant) {
             self.objections.add(&run.manifest, format!("{}: {at}", run.pod), message);
         }
+        for (key, message) in run.options.wrong() {
+            self.step_objection(field, &format!("pod_run.options.{key}"), message);
+        }
         let container = pod.spec.containers.into_iter().next()?;
         self.agrees(run, run.jobs.as_ref(), &container);
         Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
-    }
-
-    /// The workers of a gang have a pod of their own in the manifest of its step.
-    fn worker(&mut self, step: &StepDocument, field: &str) -> Option<Box<Container>> {
-        const FIELD: &str = "pod_run.jobs.gang.worker";
-        let run = step.pod_run.as_ref()?;
-        let gang = run.jobs.as_ref()?.gang.as_ref()?;
-        if gang.worker.as_str() != fan::workers_pod(&run.pod) {
-            let message = format!("found `{}`, expected `{}`", gang.worker, fan::workers_pod(&run.pod));
-            self.step_objection(field, FIELD, message);
-        }
-        let pods = self.manifests.get(&run.manifest)?;
-        let Some(pod) = pods.iter().find(|pod| pod.metadata.name == gang.worker).cloned() else {
-            self.step_objection(field, FIELD, format!("`{}` has no pod `{}`", run.manifest, gang.worker));
-            return None;
-        };
-        self.pods.insert((run.manifest.clone(), gang.worker.clone()));
-        let seconds = run.max_duration_seconds.saturating_add(WORKERS_OUTLIVE_SECONDS);
-        let like = PodRunDocument { pod: gang.worker.clone(), max_duration_seconds: seconds, ..run.clone() };
-        for (at, message) in pod_objections(&pod, &like, &self.header.tenant) {
-            self.objections.add(&run.manifest, format!("{}: {at}", like.pod), message);
-        }
-        let container = pod.spec.containers.into_iter().next()?;
-        if !container.ports.is_empty() {
-            let message = "workers cannot have host ports; expected none";
-            self.objections.add(&run.manifest, format!("{}: spec.containers[0].ports", like.pod), message);
-        }
-        self.agrees(&like, run.jobs.as_ref(), &container);
-        Some(Box::new(container))
-    }
-
-    /// What a pod may have besides its jobs.
-    fn agrees(&mut self, run: &PodRunDocument, jobs: Option<&Jobs>, container: &Container) {
-        for flaw in jobs.map(|jobs| of_pod(jobs, container)).unwrap_or_default() {
-            let field = format!("{}: spec.containers[0].{}", run.pod, flaw.field);
-            self.objections.add(&run.manifest, field, format!("{}; {}", flaw.message, flaw.hint));
-        }
-    }
-
-    fn flaws(&mut self, field: &str, flaws: Vec<Flaw>) {
-        for flaw in flaws {
-            self.step_objection(field, &flaw.field, format!("{}; {}", flaw.message, flaw.hint));
-        }
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {
@@ -408,11 +369,9 @@ fn pod_objections(pod: &Pod, run: &PodRunDocument, tenant: &Tenant) -> Vec<(&'st
         "spec.containers[0].volumeMounts",
         format!("`{}` at {DATA}", run.volume),
     );
-    must(
-        container.security_context == SecurityContext::hardened(),
-        "spec.containers[0].securityContext",
-        "the context that docs/bundle-format.md gives".to_owned(),
-    );
+    for at in options::disagreements(pod, &run.options) {
+        must(false, at, "what docs/bundle-format.md gives for the options of the step".to_owned());
+    }
     must(
         container.ports.iter().all(|port| port.container_port > 0 && port.host_port > 0),
         "spec.containers[0].ports",

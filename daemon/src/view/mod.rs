@@ -4,6 +4,8 @@
 
 mod events;
 
+use std::time::Duration;
+
 pub use events::{EventLine, event_line};
 use serde::{Deserialize, Serialize};
 
@@ -112,8 +114,29 @@ pub struct JobStatus {
     /// Seconds of these that it was frozen, as far as it has been thawed.
     #[serde(default)]
     pub paused_seconds: f64,
-    /// Seconds of processor time; null: not yet accounted by this version.
+    /// Seconds of processor time that it used; null until it has ended, and where that cannot be read.
     pub cpu_seconds: Option<f64>,
+    /// The signal that ended its process, as its exit code tells.
+    #[serde(default)]
+    pub signal: Option<i64>,
+    /// Its tenant.
+    #[serde(default)]
+    pub owner: String,
+    /// Who its process is, where the operation says so.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Processes that a scheduler would count: one for a pod.
+    #[serde(default)]
+    pub slots: u32,
+    /// The nodes it runs on.
+    #[serde(default)]
+    pub machines: Vec<NodeName>,
+    /// Bytes of standard output kept; null until its container is cleared.
+    #[serde(default)]
+    pub stdout_bytes: Option<u64>,
+    /// Bytes of standard error kept; null until its container is cleared.
+    #[serde(default)]
+    pub stderr_bytes: Option<u64>,
     /// Whether older console output was dropped for the limit.
     pub logs_truncated: bool,
     /// The state in the words of others.
@@ -324,7 +347,7 @@ fn step_waits(execution: &Execution, index: usize, around: Option<Around<'_>>) -
 fn job_status(execution: &Execution, step: usize, index: usize, step_state: State) -> JobStatus {
     let (planned, job): (&PlannedJob, &Job) =
         (&execution.plan.steps[step].jobs()[index], &execution.steps[step].jobs[index]);
-    let (mut started, mut ended, mut exit_code, mut reason, mut logs_truncated) = (None, None, None, None, false);
+    let (mut started, mut ended, mut exit, mut reason, mut logs) = (None, None, None, None, None);
     match &job.state {
         JobState::Waiting
         | JobState::Held
@@ -339,14 +362,16 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
             reason = verdict.reason().cloned();
             started = run.as_ref().map(|run| run.started);
             ended = Some(*at);
-            exit_code = run.as_ref().and_then(|run| run.exit.as_ref()).map(|exit| exit.code);
-            logs_truncated = matches!(remains, Remains::Cleared(logs) if logs.truncated);
+            exit = run.as_ref().and_then(|run| run.exit.as_ref());
+            logs = match remains {
+                Remains::Cleared(logs) => Some(logs),
+                Remains::Nothing | Remains::Owed => None,
+            };
         }
     }
     let state = held_or(outcome::job_state(job), step_state == State::Held);
     // How long a process lived is known only where Podman could say that it ended.
-    let lived =
-        started.zip(ended).filter(|_| exit_code.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
+    let lived = started.zip(ended).filter(|_| exit.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
     JobStatus {
         id: job_id(execution, step, index),
         unit: planned.unit as usize,
@@ -363,15 +388,22 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         state,
         views: views(state),
         reason,
-        exit_code,
+        exit_code: exit.map(|exit| exit.code),
         attempt: job.attempt,
         max_duration_seconds: planned.max_duration_seconds,
         started_at: started.map(|at| at.wall),
         ended_at: ended.map(|at| at.wall),
         wall_seconds: lived,
-        paused_seconds: std::time::Duration::from_millis(job.paused_ms).as_secs_f64(),
-        cpu_seconds: None,
-        logs_truncated,
+        paused_seconds: Duration::from_millis(job.paused_ms).as_secs_f64(),
+        cpu_seconds: exit.and_then(|exit| exit.cpu_ms).map(|ms| Duration::from_millis(ms).as_secs_f64()),
+        signal: exit.and_then(outcome::signal_of),
+        owner: execution.plan.tenant.to_string(),
+        user: planned.pod.options.user.as_ref().map(ToString::to_string),
+        slots: execution.plan.steps[step].terms.gang.as_ref().filter(|_| planned.role == Role::Worker).map_or(1, |gang| gang.slots_per_worker),
+        machines: vec![planned.node.clone()],
+        stdout_bytes: logs.map(|logs| logs.stdout_bytes),
+        stderr_bytes: logs.map(|logs| logs.stderr_bytes),
+        logs_truncated: logs.is_some_and(|logs| logs.truncated),
     }
 }
 
