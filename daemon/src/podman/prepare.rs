@@ -9,8 +9,8 @@ use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::create::Container;
 use super::driver::{Driver, SETTLE};
-use super::failure;
 use super::turns::Turn;
+use super::{failure, files};
 use crate::bundle::manifest::{Port, Protocol};
 use crate::config::Isolation;
 use crate::reason::{Name, Reason};
@@ -96,7 +96,7 @@ impl Driver {
             return Ok(Err(reason));
         }
         let network = self.network(endpoint, execution).await?;
-        endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let mountpoint = endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
         let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &attempt));
         let container = Container {
             group: group.as_ref().map(Group::parent),
@@ -116,7 +116,14 @@ impl Driver {
             return Ok(Err(Reason::new(Name::StartError, message)));
         }
         match endpoint.init(&id).await {
-            Ok(()) => Ok(Ok(id)),
+            Ok(()) => {
+                // Not before: at the first mount Podman gives the volume the mode of the image's folder.
+                let user = job.pod.options.user.as_ref().filter(|user| !user.is_root());
+                if let Some(Err(error)) = user.map(|_| files::open_to_all(&mountpoint)) {
+                    tracing::warn!(volume = %job.pod.claim, %error, "failed to open a volume to a user that is not root");
+                }
+                Ok(Ok(id))
+            }
             Err(error) if error.unreachable() => Err(error),
             Err(error) => {
                 endpoint.remove(&id).await?;
