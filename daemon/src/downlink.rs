@@ -297,6 +297,14 @@ impl Outbox {
     pub fn tidy(&self, id: ExecutionId) -> io::Result<()> {
         disk::remove_folder(&self.bundle_folder(id))
     }
+
+    /// Removes the console output of a purged execution; its entry stays until the ground has it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
+        disk::remove_folder(&self.state_dir.join("logs").join(id.to_string()))
+    }
 }
 
 /// The status as it will be when the execution has ended: the report is the last thing before that.

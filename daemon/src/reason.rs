@@ -39,6 +39,12 @@ pub enum Name {
     Dependency,
     /// An earlier step failed and its `on_failure` is `stop`.
     SequenceStopped,
+    /// Its `when` does not hold, or that of a step it depends on.
+    Condition,
+    /// It had not started by its `not_after`.
+    Window,
+    /// The output of an earlier step cannot be used as it must be.
+    OutputUnusable,
     /// Podman says that the container is gone.
     Lost,
     /// Power was lost while it ran.
@@ -65,7 +71,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -80,6 +86,9 @@ impl Name {
         Self::GroupMember,
         Self::Dependency,
         Self::SequenceStopped,
+        Self::Condition,
+        Self::Window,
+        Self::OutputUnusable,
         Self::Lost,
         Self::LostPower,
         Self::EngineUnreachable,
@@ -114,6 +123,9 @@ impl Name {
             | Self::GroupMember
             | Self::Dependency
             | Self::SequenceStopped
+            | Self::Condition
+            | Self::Window
+            | Self::OutputUnusable
             | Self::Lost
             | Self::LostPower
             | Self::EngineUnreachable

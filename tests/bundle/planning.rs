@@ -219,6 +219,6 @@ fn uplink(id: &str) -> StepDocument {
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {
     match &step.work {
         Work::PodRun { jobs } => jobs[0].node.as_str(),
-        Work::Uplink(transfer) | Work::Downlink(transfer) => transfer.node.as_str(),
+        Work::Errand(errand) => errand.node().as_str(),
     }
 }

@@ -36,3 +36,15 @@ pub const PATH_BYTES: usize = 100;
 pub const FLIGHT_UPLINK_BYTES: u64 = 5_000_000;
 /// Window of a compressed bundle as a power of two: decompression never takes more memory than this.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
+/// Jobs of one execution, those that an output asks for included: each is a record to keep and a name on the network.
+pub const JOBS: usize = 1024;
+/// Bytes of output that a condition or a fan-out looks at.
+pub const OUTPUT_BYTES: usize = 64 * 1024;
+/// Further attempts of one job.
+pub const RETRIES: u32 = 100;
+/// Longest pause before the first of them, in seconds.
+pub const BACKOFF_SECONDS: u32 = 3600;
+/// Workers of one gang.
+pub const WORKERS: u32 = 64;
+/// Slots of one worker.
+pub const SLOTS: u32 = 1024;

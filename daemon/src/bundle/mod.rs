@@ -1,9 +1,10 @@
 //! Core: what a bundle is. Its vocabulary ([`names`], [`limits`]), its documents ([`document`],
-//! [`manifest`], [`options`]) and its byte form ([`write`], [`read`]).
+//! [`flow`], [`manifest`], [`options`]) and its byte form ([`write`], [`read`]).
 //!
 //! Must not: decide whether a bundle makes sense on this board; that is `verify` and `plan`.
 
 pub mod document;
+pub mod flow;
 pub mod limits;
 pub mod manifest;
 pub mod names;

@@ -10,6 +10,7 @@ use super::tasks::{Mention, Mentions, Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
+use crate::bundle::flow::Flow;
 use crate::bundle::limits::{ENTRIES, FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES, TEXT_ENTRY_BYTES};
 use crate::bundle::manifest::{
     Claim, Container, DATA, Metadata, Mount, Pod, Port, SecurityContext, Spec, Volume, claim,
@@ -108,7 +109,7 @@ pub fn compile(
 
 /// What the board would refuse for its size is refused here, where it can still be mended.
 fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), DocumentError> {
-    let sequence = document::write(Sequence::PATH, &Sequence { steps: compiled.steps.clone() })?;
+    let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: compiled.steps.clone() })?;
     let manifests = compiled.manifests.iter().map(|(path, text)| (path.as_str(), text.len() as u64));
     for (path, bytes) in manifests.chain([(Sequence::PATH, sequence.len() as u64)]) {
         if bytes > TEXT_ENTRY_BYTES {
@@ -154,6 +155,7 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         kind,
         on_failure: task.on_failure,
         timeout_seconds,
+        flow: Flow::default(),
         pod_run: None,
         uplink: None,
         downlink: None,
@@ -279,6 +281,7 @@ fn pod_run(
             node: run.node.clone(),
             volume: task.volume.clone(),
             max_duration_seconds: seconds,
+            jobs: None,
             options: run.options.clone(),
         }),
         ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)

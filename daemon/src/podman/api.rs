@@ -269,6 +269,38 @@ impl Endpoint {
         self.raw(WORK, Method::POST, &format!("/containers/{id}/start"), wire::empty()).await.map(|_| ())
     }
 
+    /// Freezes the processes of a container.
+    ///
+    /// # Errors
+    /// When it does not run or cannot be frozen.
+    pub async fn pause(&self, id: &str) -> Result<(), ApiError> {
+        self.raw(WORK, Method::POST, &format!("/containers/{id}/pause"), wire::empty()).await.map(|_| ())
+    }
+
+    /// Thaws the processes of a container.
+    ///
+    /// # Errors
+    /// When they are not frozen or cannot be thawed.
+    pub async fn unpause(&self, id: &str) -> Result<(), ApiError> {
+        self.raw(WORK, Method::POST, &format!("/containers/{id}/unpause"), wire::empty()).await.map(|_| ())
+    }
+
+    /// The ids of all containers with a label, whatever their state.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn labelled(&self, label: &str) -> Result<Vec<String>, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Listed {
+            id: String,
+        }
+        let filters = wire::encoded(&serde_json::json!({"label": [label]}).to_string());
+        let path = format!("/containers/json?all=true&filters={filters}");
+        let found: Vec<Listed> = self.parsed(&self.raw(LOOK, Method::GET, &path, wire::empty()).await?)?;
+        Ok(found.into_iter().map(|listed| listed.id).collect())
+    }
+
     /// Sends a signal to the process of a container. One that does not run is left alone.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Clears what is left of an attempt: its output is kept and written where its operation wants it, its container and its
-//! control group are removed.
+//! control group are removed, unless the container is to be kept.
 //!
 //! Must not: remove a container whose output is not safe.
 
@@ -11,6 +11,7 @@ use super::console::{self, ConsoleError};
 use super::export;
 use super::inspected::Inspected;
 use crate::plan::PodSpec;
+use crate::sequence::effect::Disposal;
 use crate::sequence::state::{AttemptId, Logs};
 
 /// What is to be cleared of an attempt, and where its console output goes.
@@ -23,6 +24,8 @@ pub(super) struct Rest<'a> {
     pub(super) pod: &'a PodSpec,
     /// Whether its output is still to be written into the volume.
     pub(super) export: bool,
+    /// What becomes of its container.
+    pub(super) disposal: Disposal,
 }
 
 /// Keeps the console output of a container, then removes it and its control group; one that lives is killed first.
@@ -54,7 +57,9 @@ async fn clear_found(
         if rest.export {
             export::write(endpoint, rest.pod, rest.kept).await?;
         }
-        endpoint.remove(&found.id).await?;
+        if rest.disposal == Disposal::Remove {
+            endpoint.remove(&found.id).await?;
+        }
     }
     Ok(logs)
 }

@@ -13,6 +13,7 @@ use super::api::{ApiError, Endpoint};
 use super::clear::{Rest, try_clear};
 use super::export::Written;
 use super::failure;
+use super::freeze::told;
 use super::health::Health;
 use super::turns::Turns;
 use crate::bundle::NodeName;
@@ -21,8 +22,9 @@ use crate::downlink::Outbox;
 use crate::handle::Handle;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
+use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
-use crate::sequence::state::{AttemptId, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
@@ -89,12 +91,18 @@ impl Driver {
             Effect::Prepare(attempt)
             | Effect::Watch(attempt, _)
             | Effect::Signal(attempt, ..)
-            | Effect::Clear(attempt) => Some(attempt.execution),
-            Effect::Launch(members) => members.first().map(|(attempt, _)| attempt.execution),
-            Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-                Some(*execution)
-            }
+            | Effect::Clear(attempt, _) => Some(attempt.execution),
+            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
+            Effect::Read { execution, .. }
+            | Effect::Errand { execution, .. }
+            | Effect::Report(execution)
+            | Effect::Purge(execution) => Some(*execution),
         };
+        if let Effect::Purge(id) = effect {
+            let driver = self.clone();
+            tokio::spawn(async move { driver.purge(id).await });
+            return;
+        }
         let Some(execution) = id.and_then(|id| board.live.get(&id)).cloned() else {
             tracing::error!(?effect, "an effect of an execution that is not live");
             return;
@@ -107,15 +115,17 @@ impl Driver {
         }
         tokio::spawn(async move {
             match effect {
-                Effect::Prepare(_) => {}
+                Effect::Prepare(_) | Effect::Purge(_) => {}
                 Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
-                Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
-                Effect::Place { step, .. } => driver.transfer(&execution, step).await,
-                Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Pause(members) => driver.freeze(&execution, members, Freeze::Frozen).await,
+                Effect::Resume(members) => driver.freeze(&execution, members, Freeze::Thawing).await,
+                Effect::Clear(attempt, disposal) => driver.clear(&execution, attempt, (disposal, occasion)).await,
+                Effect::Read { step, .. } => driver.read_outputs(&execution, step).await,
+                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });
@@ -132,6 +142,11 @@ impl Driver {
     pub(super) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
         let gone = || Reason::new(Name::EngineUnreachable, format!("node `{node}` is no longer in the configuration"));
         self.nodes.get(node).ok_or_else(gone)
+    }
+
+    /// Every Podman of the configuration.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.nodes.values()
     }
 
     /// Calls until Podman answers or nobody wants the answer any more (`None`).
@@ -236,7 +251,7 @@ impl Driver {
         let living = |board: &Board| {
             matches!(
                 board.job(&attempt).map(|job| &job.state),
-                Some(JobState::Running { .. } | JobState::Stopping { .. })
+                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. })
             )
         };
         loop {
@@ -278,12 +293,12 @@ impl Driver {
             Signal::Kill => "KILL",
         };
         let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Stopping { signal: told, .. }) if *told == signal);
-        if let Some(Err(error)) = self.answered(endpoint, wanted, || endpoint.signal(container, word)).await {
+        if let Some(Err(error)) = self.answered(endpoint, wanted, || told(endpoint, container, word)).await {
             tracing::error!(%container, %error, "failed to send SIG{word}");
         }
     }
 
-    async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
+    async fn clear(&self, execution: &Execution, attempt: AttemptId, (disposal, occasion): (Disposal, Occasion)) {
         let job = Self::job(execution, attempt);
         let endpoint = match self.endpoint(&job.node) {
             Ok(endpoint) => endpoint,
@@ -295,12 +310,15 @@ impl Driver {
         };
         let owed = |board: &Board| {
             let state = board.job(&attempt).map(|job| &job.state);
-            matches!(state, Some(JobState::Ended { remains: Remains::Owed, .. }))
+            matches!(
+                state,
+                Some(JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. })
+            )
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
         let export = !self.written.take(attempt);
-        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export };
+        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export, disposal };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;

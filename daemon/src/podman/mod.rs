@@ -16,6 +16,7 @@ pub mod driver;
 mod export;
 pub mod failure;
 pub mod files;
+mod freeze;
 pub mod health;
 mod inspected;
 pub mod prepare;
