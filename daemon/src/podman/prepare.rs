@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::Path;
 
 use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
@@ -13,6 +14,7 @@ use super::turns::Turn;
 use super::{failure, files};
 use crate::bundle::manifest::{Port, Protocol};
 use crate::config::Isolation;
+use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
 use crate::sequence::state::{AttemptId, JobState};
@@ -117,11 +119,7 @@ impl Driver {
         }
         match endpoint.init(&id).await {
             Ok(()) => {
-                // Not before: at the first mount Podman gives the volume the mode of the image's folder.
-                let user = job.pod.options.user.as_ref().filter(|user| !user.is_root());
-                if let Some(Err(error)) = user.map(|_| files::open_to_all(&mountpoint)) {
-                    tracing::warn!(volume = %job.pod.claim, %error, "failed to open a volume to a user that is not root");
-                }
+                open_to_user(&mountpoint, job);
                 Ok(Ok(id))
             }
             Err(error) if error.unreachable() => Err(error),
@@ -182,6 +180,14 @@ pub fn image_candidates(reference: &str, prefixes: &[String]) -> Vec<String> {
     }
     let prefixes = prefixes.iter().map(|prefix| prefix.trim_end_matches('/'));
     std::iter::once("localhost").chain(prefixes).map(|prefix| format!("{prefix}/{reference}")).collect()
+}
+
+/// Not before the container is initialised: at the first mount Podman gives a volume the mode of the image's folder.
+fn open_to_user(mountpoint: &Path, job: &PlannedJob) {
+    let user = job.pod.options.user.as_ref().filter(|user| !user.is_root());
+    if let Some(Err(error)) = user.map(|_| files::open_to_all(mountpoint)) {
+        tracing::warn!(volume = %job.pod.claim, %error, "failed to open a volume to a user that is not root");
+    }
 }
 
 fn shown(port: &Port) -> String {

@@ -78,7 +78,7 @@ pub struct VerifiedStep {
 #[derive(Debug, Clone)]
 pub enum VerifiedWork {
     /// Runs a pod.
-    PodRun(PodRunDocument, Box<Container>),
+    PodRun(Box<PodRunDocument>, Box<Container>),
     /// Places files.
     Uplink(UplinkDocument),
     /// Collects files.
@@ -234,7 +234,7 @@ impl Check<'_> {
             self.step_objection(field, &format!("pod_run.options.{key}"), message);
         }
         let container = pod.spec.containers.into_iter().next()?;
-        Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
+        Some(VerifiedWork::PodRun(Box::new(run.clone()), Box::new(container)))
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {
