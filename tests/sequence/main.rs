@@ -3,6 +3,7 @@
 
 mod invariants;
 mod jobs;
+mod legality;
 mod plans;
 mod run;
 mod table;

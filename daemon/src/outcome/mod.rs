@@ -252,12 +252,35 @@ pub fn of_unit(execution: &Execution, step: usize, unit: usize) -> Option<Verdic
     }
 }
 
-/// What the ends of its units mean for a step: the first failure, else the first unknown, else the first skip.
+/// What the ends of its units mean for a step: the first failure, else the first unknown, else the first skip. Of
+/// several jobs the one that decides is named.
 #[must_use]
 pub fn of_step(execution: &Execution, step: usize) -> Verdict {
-    let units: Vec<Verdict> =
-        (0..execution.plan.steps[step].units()).filter_map(|unit| of_unit(execution, step, unit)).collect();
+    let planned = &execution.plan.steps[step];
+    let unit = |unit: usize| {
+        let verdict = of_unit(execution, step, unit)?;
+        if planned.jobs().len() < 2 {
+            return Some(verdict);
+        }
+        let decides = |job: &usize| execution.steps[step].jobs.get(*job).and_then(Job::verdict) == Some(&verdict);
+        let job = planned.unit(unit).find(decides);
+        Some(match job {
+            Some(job) => named(&verdict, &format!("job {}.{}", planned.id, planned.label(job))),
+            None => verdict,
+        })
+    };
+    let units: Vec<Verdict> = (0..planned.units()).filter_map(unit).collect();
     worst(units.iter())
+}
+
+fn named(verdict: &Verdict, part: &str) -> Verdict {
+    let with = |reason: &Reason| Reason::new(reason.name, format!("{part}: {}", reason.message));
+    match verdict {
+        Verdict::Succeeded => Verdict::Succeeded,
+        Verdict::Failed(reason) => Verdict::Failed(with(reason)),
+        Verdict::Skipped(reason) => Verdict::Skipped(with(reason)),
+        Verdict::Unknown(reason) => Verdict::Unknown(with(reason)),
+    }
 }
 
 /// What the ends of its steps mean for an execution. Any step that did not succeed is named.
@@ -266,18 +289,18 @@ pub fn of_execution(execution: &Execution) -> Verdict {
     if execution.halt == Some(Halt::Operator) {
         return Verdict::Failed(Reason::new(Name::Stopped, "stopped by an operator"));
     }
-    let named = execution.plan.steps.iter().zip(&execution.steps).filter_map(|(planned, step)| {
-        let with_step = |reason: &Reason| Reason::new(reason.name, format!("step {}: {}", planned.id, reason.message));
-        Some(match step.state.verdict()? {
-            Verdict::Succeeded => Verdict::Succeeded,
+    let steps = execution.plan.steps.iter().zip(&execution.steps).filter_map(|(planned, step)| {
+        let verdict = step.state.verdict()?;
+        // The reason of a step with several jobs names one of them.
+        let says = |reason: &Reason| reason.message.starts_with(&format!("job {}.", planned.id));
+        Some(match verdict.reason() {
             // Nobody wanted it to run.
-            Verdict::Skipped(reason) if reason.name == Name::Condition => Verdict::Succeeded,
-            Verdict::Failed(reason) => Verdict::Failed(with_step(reason)),
-            Verdict::Skipped(reason) => Verdict::Skipped(with_step(reason)),
-            Verdict::Unknown(reason) => Verdict::Unknown(with_step(reason)),
+            Some(reason) if reason.name == Name::Condition && matches!(verdict, Verdict::Skipped(_)) => Verdict::Succeeded,
+            Some(reason) if says(reason) => verdict.clone(),
+            Some(_) | None => named(verdict, &format!("step {}", planned.id)),
         })
     });
-    match worst(named.collect::<Vec<_>>().iter()) {
+    match worst(steps.collect::<Vec<_>>().iter()) {
         // Something did not run that should have: the execution did not do what it was sent for.
         Verdict::Skipped(reason) => Verdict::Failed(reason),
         verdict @ (Verdict::Succeeded | Verdict::Failed(_) | Verdict::Unknown(_)) => verdict,

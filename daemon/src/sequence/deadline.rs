@@ -160,7 +160,7 @@ mod tests {
     fn kill_comes_a_grace_after_term_and_nothing_after_kill_but_the_budget() {
         let known = execution(300, stopping(Signal::Term, 100));
         assert_eq!(next_of(&known), (110, KILL));
-        assert_eq!(due(&known, seconds(110)), [KILL]);
+        assert_eq!(due(&known, at(110)), [KILL]);
         assert_eq!(next_of(&execution(300, stopping(Signal::Kill, 110))), (300, BUDGET));
     }
 
