@@ -11,7 +11,7 @@ use std::sync::Arc;
 use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::{ExecutionId, StepId};
 use perigee::ledger::{Boot, Found, Ledger, LedgerError};
-use perigee::plan::{Plan, PlannedStep, Transfer, Work};
+use perigee::plan::{Errand, Plan, PlannedStep, Transfer, Work};
 use perigee::sequence::{Board, Event, apply, decide};
 use perigee::time::{BootTime, Timestamp};
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ fn plan(n: u32) -> Arc<Plan> {
         timeout_seconds: 300,
         group: None,
         after: vec![],
-        work: Work::Uplink(transfer),
+        work: Work::Errand(Errand::Uplink(transfer)),
     };
     Arc::new(Plan {
         execution: id(n),
@@ -76,7 +76,7 @@ fn accept(ledger: &mut Ledger, board: &mut Board, n: u32) {
 }
 
 fn finish(ledger: &mut Ledger, board: &mut Board, n: u32) {
-    happen(ledger, board, Event::Transferred { execution: id(n), step: 0, result: Ok(()) });
+    happen(ledger, board, Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) });
     happen(ledger, board, Event::Filed(id(n)));
 }
 
@@ -165,7 +165,7 @@ fn an_index_that_was_let_go_is_brought_up_to_the_journal_again() {
     ledger.close_index();
     assert!(ledger.queries().is_none());
     let decision =
-        decide(&board, Event::Transferred { execution: id(2), step: 0, result: Ok(()) }, now()).expect("legal");
+        decide(&board, Event::ErrandEnded { execution: id(2), step: 0, result: Ok(None) }, now()).expect("legal");
     let position = ledger.commit(&decision.records).expect("the journal does without");
     assert!(ledger.reflect(position, &decision.records, &[]).is_ok(), "nothing of it goes into the index");
     decision.records.iter().for_each(|recorded| assert_eq!(apply(&mut board, recorded), Ok(None)));

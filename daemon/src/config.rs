@@ -3,14 +3,18 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::policy::PolicyFragment;
 use crate::bundle::NodeName;
 use crate::plan::Board;
+use crate::plan::policy::Policy;
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -51,7 +55,7 @@ pub enum ConfigError {
 }
 
 /// What one file may say. Every key is optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fragment {
     state_dir: Option<PathBuf>,
@@ -64,6 +68,7 @@ pub struct Fragment {
     stop_grace_seconds: Option<u32>,
     time_scale: Option<u32>,
     limits: LimitsFragment,
+    policy: PolicyFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
 }
@@ -144,6 +149,8 @@ pub struct Settings {
     pub rejected: usize,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// What pods may ask for.
+    pub policy: Policy,
     /// Group whose members may use the control socket.
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
@@ -190,6 +197,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            policy: self.policy.clone(),
         }
     }
 }
@@ -270,6 +278,7 @@ impl Fragment {
                 rejected: over.limits.rejected.or(self.limits.rejected),
                 downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
             },
+            policy: self.policy.overridden_by(over.policy),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
         }
@@ -301,6 +310,7 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             rejected: bounded("limits.rejected", self.limits.rejected, 32, 1..=10_000)?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
         })
@@ -399,6 +409,8 @@ mod tests {
             ("network: {name: 'a b'}", "network.name"),
             ("stat_dir: /x", "stat_dir"),
             ("limits: {pidz: 3}", "pidz"),
+            ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
+            ("policy: {allow: [all]}", "all"),
         ] {
             let error = settle(text).expect_err(text);
             assert!(error.contains(key), "{error}");

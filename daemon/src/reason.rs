@@ -27,6 +27,10 @@ pub enum Name {
     ExecFormat,
     /// A host port is taken.
     PortInUse,
+    /// The image does not know the user or group.
+    UserMissing,
+    /// The working directory is not in the image.
+    WorkdirMissing,
     /// The container could not be made or started, for another reason.
     StartError,
     /// Another member of its group could not be started.
@@ -67,7 +71,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -76,6 +80,8 @@ impl Name {
         Self::CommandNotFound,
         Self::ExecFormat,
         Self::PortInUse,
+        Self::UserMissing,
+        Self::WorkdirMissing,
         Self::StartError,
         Self::GroupMember,
         Self::Dependency,
@@ -111,6 +117,8 @@ impl Name {
             | Self::ImageMissing
             | Self::CommandNotFound
             | Self::PortInUse
+            | Self::UserMissing
+            | Self::WorkdirMissing
             | Self::StartError
             | Self::GroupMember
             | Self::Dependency

@@ -112,8 +112,7 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
             group.iter().any(|(attempt, _)| attempt.execution == id)
         }
         Effect::Read { execution, .. }
-        | Effect::Place { execution, .. }
-        | Effect::Collect { execution, .. }
+        | Effect::Errand { execution, .. }
         | Effect::Report(execution)
         | Effect::Purge(execution) => *execution == id,
     }
@@ -122,7 +121,7 @@ fn is_about(effect: &Effect, id: ExecutionId) -> bool {
 fn tells_of(event: &Event, id: ExecutionId) -> bool {
     match event {
         Event::Reported(attempt, _) => attempt.execution == id,
-        Event::Transferred { execution, .. }
+        Event::ErrandEnded { execution, .. }
         | Event::OutputRead { execution, .. }
         | Event::Filed(execution)
         | Event::Asked { execution, .. } => *execution == id,
@@ -311,8 +310,7 @@ fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {
         | Effect::Clear(..)
         | Effect::Read { .. }
         | Effect::Purge(_)
-        | Effect::Place { .. }
-        | Effect::Collect { .. }
+        | Effect::Errand { .. }
         | Effect::Report(_) => None,
     }
 }
@@ -333,7 +331,7 @@ pub(crate) fn reports() -> Vec<Report> {
         Report::Paused,
         Report::NotPaused(Reason::new(Name::StartError, "no")),
         Report::Resumed,
-        Report::Exited(Exit { code: 0, oom: false }),
+        Report::Exited(Exit { code: 0, oom: false, cpu_ms: None }),
         Report::Lost,
         Report::Cleared(Logs::default()),
     ]
@@ -363,7 +361,7 @@ pub(crate) fn fits(state: &JobState, report: &Report) -> bool {
 impl super::world::Container {
     /// Whether its process really ended with 0.
     fn exited_well(&self) -> bool {
-        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false })
+        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false, cpu_ms: None })
             && !matches!(self.condition, Condition::Running(_) | Condition::PowerCut)
     }
 }

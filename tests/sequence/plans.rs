@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::{OnFailure, OperationInfo};
-use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
+use perigee::bundle::manifest::{Port, Protocol};
+use perigee::bundle::options::Options;
 use perigee::plan::{
-    self, Dependency, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
+    self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
     Transfer, When, Work,
 };
 use perigee::time::{BootTime, Timestamp};
@@ -142,7 +143,12 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
 
 /// One job; its hostname is `t-p<name>`.
 pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> PlannedJob {
-    let port = port.map(|n| Port { container_port: 80, host_port: 8000 + u16::from(n), protocol: Protocol::Tcp });
+    let port = port.map(|n| Port {
+        container_port: 80,
+        host_port: 8000 + u16::from(n),
+        host_ip: None,
+        protocol: Protocol::Tcp,
+    });
     PlannedJob {
         label: String::new(),
         unit: 0,
@@ -158,6 +164,7 @@ pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> Plan
             env: Vec::new(),
             ports: port.into_iter().collect(),
             claim: "t.payload".to_owned(),
+            options: Options::default(),
         },
     }
 }
@@ -218,8 +225,8 @@ impl UnitShape {
 
     fn steps(&self, first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
         let (fate, seconds, work) = match &self.kind {
-            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Uplink(transfer())),
-            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Downlink(transfer())),
+            UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Uplink(transfer()))),
+            UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Downlink(transfer()))),
             UnitKind::Pods(steps) => return self.pods(steps, first, id, fates),
             UnitKind::Array(pods, cap) => return vec![self.array(pods, *cap, first, id, fates)],
             UnitKind::Gang(workers, launcher, clean, start) => {

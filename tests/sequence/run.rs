@@ -172,8 +172,7 @@ impl Run {
             | Effect::Resume(_)
             | Effect::Clear(..)
             | Effect::Read { .. }
-            | Effect::Place { .. }
-            | Effect::Collect { .. }
+            | Effect::Errand { .. }
             | Effect::Report(_)
             | Effect::Purge(_) => None,
         }));
@@ -340,8 +339,7 @@ fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
             group.iter().map(|(id, _)| *id).collect()
         }
         Effect::Read { .. }
-        | Effect::Place { .. }
-        | Effect::Collect { .. }
+        | Effect::Errand { .. }
         | Effect::Report(_)
         | Effect::Purge(_) => BTreeSet::new(),
     }

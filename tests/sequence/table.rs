@@ -100,7 +100,7 @@ fn every_report_in_every_job_state_has_its_outcome() {
 
 #[test]
 fn every_record_in_every_job_state_is_applied_or_illegal() {
-    let exit = Some(Exit { code: 0, oom: false });
+    let exit = Some(Exit { code: 0, oom: false, cpu_ms: None });
     let (step, job) = (0, 0);
     let records = [
         ("JobHeld", Record::JobHeld { step, job }),
@@ -138,9 +138,9 @@ fn every_step_record_in_every_step_state_is_applied_or_illegal() {
         ("StepReleased", Record::StepReleased { step: 0 }),
         ("StepReading", Record::StepReading { step: 0 }),
         ("StepTaken", Record::StepTaken { step: 0, pieces: None }),
-        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
+        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded, output: None }),
     ];
-    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
+    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded, output: None };
     let active = StepState::Active { since: at(1) };
     let states = [("waiting", StepState::Waiting), ("held", StepState::Held), ("active", active), ("ended", ended)];
     let rows = states.into_iter().map(|(name, state)| {

@@ -75,13 +75,13 @@ impl World {
                 }
                 self.say(*attempt, Report::Cleared(Logs::default()));
             }
-            Effect::Place { execution, step } | Effect::Collect { execution, step } => {
+            Effect::Errand { execution, step } => {
                 let result = match self.fates.transfers[&(*execution, *step)] {
-                    Answer::Good => Ok(()),
+                    Answer::Good => Ok(None),
                     Answer::Bad => Err(Reason::new(Name::TransferError, "no such file")),
                     Answer::Silence => return,
                 };
-                self.answers.push(Event::Transferred { execution: *execution, step: *step, result });
+                self.answers.push(Event::ErrandEnded { execution: *execution, step: *step, result });
             }
             Effect::Report(execution) => {
                 self.answers.push(Event::Filed(*execution));
@@ -191,7 +191,7 @@ impl World {
             Signal::Kill => Some(137),
         };
         if let Some(code) = code {
-            container.exit(Exit { code, oom: false });
+            container.exit(Exit { code, oom: false, cpu_ms: None });
             self.notice(attempt);
         }
     }
@@ -205,7 +205,7 @@ impl World {
             match container.fate.end {
                 End::Lost => container.condition = Condition::Stolen,
                 End::Exited | End::Silence => {
-                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom });
+                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom, cpu_ms: None });
                 }
             }
             self.notice(attempt);

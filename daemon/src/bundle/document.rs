@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::flow::{Flow, Jobs};
 use super::limits::FORMAT;
+use super::options::Options;
 use super::{Digest, ExecutionId, Hostname, NodeName, OperationId, PodName, StepId, Tenant, VolumeName};
 
 /// `bundle.yaml`: identity, validity and the digest of every other entry.
@@ -156,6 +157,9 @@ pub struct PodRunDocument {
     /// How many jobs there are; absent: one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<Jobs>,
+    /// What it asks for beyond the documented keys.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Box<Options>,
 }
 
 /// What an uplink step places where.

@@ -138,11 +138,7 @@ pub(super) fn status(client: &Client, asked: &Status, json: bool, out: &mut dyn 
             if json {
                 return print_json(out, &values);
             }
-            let text = |value: &serde_json::Value, key: &str| match &value[key] {
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Null => "-".to_owned(),
-                other => other.to_string(),
-            };
+            let text = |value: &serde_json::Value, key: &str| dash(value[key].as_str());
             let rows = ids.iter().zip(&values).map(|(id, value)| {
                 vec![id.clone(), text(value, "state"), text(value, "ended_at"), text(value, "message")]
             });

@@ -224,8 +224,8 @@ fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
             );
         }
         for (i, (port, place)) in run.ports.iter().enumerate() {
-            // The pod's own port does not matter: it is the host's that two pods cannot share.
-            let host = Port { container_port: 0, ..*port };
+            // Neither the pod's own port matters nor the address: it is the host's port that two pods cannot share.
+            let host = Port { container_port: 0, host_ip: None, ..*port };
             if let Some(other) = ports.insert((*head, host), *place) {
                 let message = format!(
                     "host port {}/{} is taken twice, also in line {}",
@@ -282,6 +282,7 @@ fn pod_run(
             volume: task.volume.clone(),
             max_duration_seconds: seconds,
             jobs: None,
+            options: run.options.clone(),
         }),
         ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)
     }))
@@ -289,7 +290,7 @@ fn pod_run(
 
 fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Tenant) -> Pod {
     let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
-    Pod {
+    let mut pod = Pod {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
         metadata: Metadata {
@@ -300,15 +301,19 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
             hostname: hostname.clone(),
             restart_policy: "Never".to_owned(),
             active_deadline_seconds: seconds,
+            host_ipc: false,
+            host_pid: false,
             containers: vec![Container {
                 name: "main".to_owned(),
                 image: run.image.clone(),
                 image_pull_policy: "Never".to_owned(),
                 command: run.command.clone(),
                 args: run.args.clone(),
+                working_dir: None,
+                resources: None,
                 env: run.env.clone(),
                 ports: run.ports.iter().map(|(port, _)| *port).collect(),
-                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned() }],
+                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
                 security_context: SecurityContext::hardened(),
             }],
             volumes: vec![Volume {
@@ -316,7 +321,9 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
                 persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
             }],
         },
-    }
+    };
+    pod.apply(&run.options);
+    pod
 }
 
 fn place(

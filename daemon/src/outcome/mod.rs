@@ -190,10 +190,16 @@ pub fn of_exit(exit: &Exit, told: Option<StopCause>) -> Verdict {
     }
 }
 
+/// The signal that an exit code tells of.
+#[must_use]
+pub fn signal_of(exit: &Exit) -> Option<i64> {
+    (129..=192).contains(&exit.code).then(|| exit.code - 128)
+}
+
 fn exit_text(exit: &Exit) -> String {
-    match exit.code {
-        code @ 129..=192 => format!("exit code {code} (128 + signal {})", code - 128),
-        code => format!("exit code {code}"),
+    match signal_of(exit) {
+        Some(signal) => format!("exit code {} (128 + signal {signal})", exit.code),
+        None => format!("exit code {}", exit.code),
     }
 }
 
@@ -330,7 +336,11 @@ mod tests {
 
     #[test]
     fn a_timeout_or_stop_wins_over_every_exit() {
-        for exit in [Exit { code: 0, oom: false }, Exit { code: 143, oom: false }, Exit { code: 137, oom: true }] {
+        for exit in [
+            Exit { code: 0, oom: false, cpu_ms: None },
+            Exit { code: 143, oom: false, cpu_ms: None },
+            Exit { code: 137, oom: true, cpu_ms: None },
+        ] {
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Timeout))), Some(Name::Timeout), "{exit:?}");
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Operator))), Some(Name::Stopped), "{exit:?}");
         }
@@ -338,17 +348,19 @@ mod tests {
 
     #[test]
     fn only_exit_0_of_a_process_that_was_left_alone_is_success() {
-        assert_eq!(of_exit(&Exit { code: 0, oom: false }, None), Verdict::Succeeded);
-        assert_eq!(name(&of_exit(&Exit { code: 0, oom: true }, None)), Some(Name::Oom));
-        assert_eq!(name(&of_exit(&Exit { code: 137, oom: true }, None)), Some(Name::Oom));
+        assert_eq!(of_exit(&Exit { code: 0, oom: false, cpu_ms: None }, None), Verdict::Succeeded);
+        assert_eq!(name(&of_exit(&Exit { code: 0, oom: true, cpu_ms: None }, None)), Some(Name::Oom));
+        assert_eq!(name(&of_exit(&Exit { code: 137, oom: true, cpu_ms: None }, None)), Some(Name::Oom));
         for code in [1, 3, 137, 255, -1] {
-            assert_eq!(name(&of_exit(&Exit { code, oom: false }, None)), Some(Name::Exit), "{code}");
+            assert_eq!(name(&of_exit(&Exit { code, oom: false, cpu_ms: None }, None)), Some(Name::Exit), "{code}");
         }
     }
 
     #[test]
     fn a_code_above_128_is_told_with_its_signal() {
-        let message = |code| of_exit(&Exit { code, oom: false }, None).reason().map(|reason| reason.message.clone());
+        let message = |code| {
+            of_exit(&Exit { code, oom: false, cpu_ms: None }, None).reason().map(|reason| reason.message.clone())
+        };
         assert_eq!(message(137).as_deref(), Some("exit code 137 (128 + signal 9)"));
         for (code, text) in [(128, "exit code 128"), (193, "exit code 193"), (3, "exit code 3")] {
             assert_eq!(message(code).as_deref(), Some(text));
@@ -483,7 +495,7 @@ mod tests {
         .expect("a plan");
         let mut known = Execution::new(Arc::new(plan), false, AT);
         for (step, verdict) in known.steps.iter_mut().zip(verdicts) {
-            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone() };
+            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone(), output: None };
         }
         known
     }

@@ -2,8 +2,10 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
+mod errand;
 mod expand;
 mod planner;
+pub mod policy;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +13,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use errand::{Errand, Transfer};
 pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
 use crate::bundle::document::{OnFailure, OperationInfo};
-use crate::bundle::{ExecutionId, NodeName, StepId, Tenant, VolumeName};
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// What its operator allows pods to ask for.
+    pub policy: policy::Policy,
 }
 
 /// An execution as it will be carried out.
@@ -119,25 +124,9 @@ pub enum Work {
         /// The jobs, in starting order.
         jobs: Vec<PlannedJob>,
     },
-    /// Places files of the bundle.
-    Uplink(Transfer),
-    /// Collects files of the volume.
-    Downlink(Transfer),
-}
-
-/// Files between the board and a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The node whose Podman holds the volume.
-    pub node: NodeName,
-    /// The tenant's name for it.
-    pub volume: VolumeName,
-    /// Its Podman name.
-    pub claim: String,
-    /// Entries of the bundle to place, or paths and wildcards to collect.
-    pub sources: Vec<String>,
-    /// Folder in the volume, or of the namespace on the ground.
-    pub destination: String,
+    /// Runs no pods. Written as the errand alone.
+    #[serde(untagged)]
+    Errand(Errand),
 }
 
 impl Plan {
@@ -153,12 +142,12 @@ impl Plan {
 }
 
 impl PlannedStep {
-    /// The node that a transfer needs; none for pods, which have theirs each.
+    /// The node that an errand needs; none for pods, which have theirs each.
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+            Work::Errand(errand) => Some(errand.node()),
         }
     }
 
@@ -201,7 +190,7 @@ impl PlannedStep {
     pub fn jobs(&self) -> &[PlannedJob] {
         match &self.work {
             Work::PodRun { jobs } => jobs,
-            Work::Uplink(_) | Work::Downlink(_) => &[],
+            Work::Errand(_) => &[],
         }
     }
 }

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Board, Dependency, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
+use super::{Board, Dependency, Errand, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
 use crate::bundle::document::Sequence;
 use crate::bundle::manifest::{Container, claim};
+use crate::bundle::options::Options;
 use crate::bundle::{Hostname, NodeName, VolumeName};
 use crate::reason::Name;
 use crate::verify::{Objection, Rejection, VerifiedBundle, VerifiedWork};
@@ -140,21 +141,22 @@ impl Planner<'_> {
         let tenant = &self.bundle.header().tenant;
         let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
         match &self.bundle.steps()[index].work {
-            VerifiedWork::Uplink(uplink) => Some(Work::Uplink(Transfer {
+            VerifiedWork::Uplink(uplink) => Some(Work::Errand(Errand::Uplink(Transfer {
                 node: home(&uplink.volume),
                 volume: uplink.volume.clone(),
                 claim: claim(tenant, &uplink.volume),
                 sources: uplink.files.clone(),
                 destination: uplink.destination.clone(),
-            })),
-            VerifiedWork::Downlink(downlink) => Some(Work::Downlink(Transfer {
+            }))),
+            VerifiedWork::Downlink(downlink) => Some(Work::Errand(Errand::Downlink(Transfer {
                 node: home(&downlink.volume),
                 volume: downlink.volume.clone(),
                 claim: claim(tenant, &downlink.volume),
                 sources: downlink.sources.clone(),
                 destination: downlink.destination.clone(),
-            })),
+            }))),
             VerifiedWork::PodRun(run, container) => {
+                let options = self.granted(index, container, &run.options);
                 let job = PlannedJob {
                     label: String::new(),
                     unit: 0,
@@ -163,11 +165,24 @@ impl Planner<'_> {
                     hostname: run.pod.clone(),
                     node: homes.get(&run.volume).and(self.resolved(&run.node))?,
                     max_duration_seconds: run.max_duration_seconds,
-                    pod: pod(container, claim(tenant, &run.volume)),
+                    pod: pod(container, claim(tenant, &run.volume), options?),
                 };
                 Some(Work::PodRun { jobs: vec![job] })
             }
         }
+    }
+
+    /// What of a pod's options this board grants.
+    fn granted(&mut self, index: usize, container: &Container, asked: &Options) -> Option<Options> {
+        let breaches = match self.board.policy.grant(&container.image, asked) {
+            Ok(options) => return Some(options),
+            Err(breaches) => breaches,
+        };
+        let step = self.bundle.steps()[index].document.id.clone();
+        for (field, message) in breaches {
+            self.object(index, &format!("pod_run.{field}"), format!("step {step}: {message}"));
+        }
+        None
     }
 
     /// A node that `volume_homes` has already found legal.
@@ -205,7 +220,7 @@ impl Planner<'_> {
     }
 }
 
-fn pod(container: &Container, claim: String) -> PodSpec {
+fn pod(container: &Container, claim: String, options: Options) -> PodSpec {
     PodSpec {
         image: container.image.clone(),
         command: container.command.clone(),
@@ -213,5 +228,6 @@ fn pod(container: &Container, claim: String) -> PodSpec {
         env: container.env.clone(),
         ports: container.ports.clone(),
         claim,
+        options,
     }
 }

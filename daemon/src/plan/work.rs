@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::flow::{Clean, GangStart, Mpi, OnPowerLoss, Test};
 use crate::bundle::manifest::{Port, Variable};
+use crate::bundle::options::Options;
 use crate::bundle::{Hostname, NodeName, PodName};
 
 /// One pod's life, planned.
@@ -67,6 +68,9 @@ pub struct PodSpec {
     pub ports: Vec<Port>,
     /// Podman name of the volume at `/data`.
     pub claim: String,
+    /// What it asks for beyond that, as this board grants it.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 /// Further attempts.

@@ -93,6 +93,16 @@ impl Driver {
     }
 }
 
+/// Sends a signal; frozen processes are thawed first, or they would never hear it.
+pub(super) async fn told(endpoint: &Endpoint, container: &str, signal: &str) -> Result<(), ApiError> {
+    match endpoint.inspect(container).await {
+        Ok(found) if found.state.is_paused() && signal != "KILL" => endpoint.unpause(container).await?,
+        Ok(_) | Err(ApiError::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    endpoint.signal(container, signal).await
+}
+
 async fn remove_all(endpoint: &Endpoint, id: ExecutionId) -> Result<(), ApiError> {
     for container in endpoint.labelled(&format!("perigee.execution={id}")).await? {
         endpoint.remove(&container).await?;

@@ -139,14 +139,14 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
             step.input = Input::Reading;
             step.state.clone()
         }
-        (Record::StepEnded { verdict, .. }, StepState::Waiting | StepState::Held) => {
+        (Record::StepEnded { verdict, output, .. }, StepState::Waiting | StepState::Held) => {
             for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
                 job.state = never_started(verdict, at);
             }
-            StepState::Ended { since: None, at, verdict: verdict.clone() }
+            StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
-        (Record::StepEnded { verdict, .. }, StepState::Active { since }) => {
-            StepState::Ended { since: Some(*since), at, verdict: verdict.clone() }
+        (Record::StepEnded { verdict, output, .. }, StepState::Active { since }) => {
+            StepState::Ended { since: Some(*since), at, verdict: verdict.clone(), output: *output }
         }
         (_, state) => return Err(Illegal::new(recorded, state)),
     };

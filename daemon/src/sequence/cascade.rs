@@ -74,7 +74,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let verdict = outcome::of_step(execution, index);
-        self.record(id, Record::StepEnded { step: index, verdict })
+        self.record(id, Record::StepEnded { step: index, verdict, output: None })
     }
 
     /// The steps of a merge group: one unit, with the jobs of all.
@@ -93,14 +93,14 @@ impl Draft<'_> {
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
         waiting.into_iter().try_for_each(|step| {
             let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason), output: None })
         })
     }
 
     fn start_group(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
         let id = execution.plan.execution;
         let end = |draft: &mut Self, verdict: &Verdict| {
-            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone() }))
+            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone(), output: None }))
         };
         if let Some(halt) = &execution.halt {
             return end(self, &gate::halted(halt));
@@ -132,7 +132,7 @@ impl Draft<'_> {
         } else if matches!(execution.steps[step].state, StepState::Waiting | StepState::Held) {
             match gate::of_step(&execution, step, self.now) {
                 Gate::Wait => return Ok(()),
-                Gate::Skip(verdict) => return self.record(id, Record::StepEnded { step, verdict }),
+                Gate::Skip(verdict) => return self.record(id, Record::StepEnded { step, verdict, output: None }),
                 Gate::Open if execution.phase != Phase::Open => return Ok(()),
                 Gate::Open => self.open_step(&execution, step)?,
             }
@@ -156,7 +156,7 @@ impl Draft<'_> {
         let (id, step) = (execution.plan.execution, &execution.steps[index]);
         match &step.state {
             StepState::Waiting | StepState::Held => {
-                self.record(id, Record::StepEnded { step: index, verdict: verdict.clone() })
+                self.record(id, Record::StepEnded { step: index, verdict: verdict.clone(), output: None })
             }
             StepState::Active { .. } => {
                 let waiting = step.jobs.iter().enumerate().filter(|(_, job)| !job.ended() && !job.alive());

@@ -14,7 +14,7 @@ use super::event::{Away, Event, Outcome, Refusal, Report};
 use super::judge;
 use super::record::{Record, Recorded};
 use super::state::{
-    AttemptId, Board, Execution, Freeze, Input, JobState, Phase, Remains, StepState, StopCause, Verdict,
+    AttemptId, Board, Execution, Freeze, Input, JobState, Output, Phase, Remains, StepState, StopCause, Verdict,
 };
 use crate::bundle::ExecutionId;
 use crate::outcome;
@@ -46,7 +46,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Submitted { plan, held } => draft.submitted(plan, held)?,
         Event::Asked { execution, target, verb } => draft.asked(execution, target, verb)?,
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
-        Event::Transferred { execution, step, result } => draft.transferred(execution, step, result)?,
+        Event::ErrandEnded { execution, step, result } => draft.errand_ended(execution, step, result)?,
         Event::OutputRead { execution, step, outputs } => draft.output_read(execution, step, outputs)?,
         Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed(away) => draft.time_passed(&away)?,
@@ -139,20 +139,25 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn transferred(&mut self, id: ExecutionId, step: usize, result: Result<(), Reason>) -> Result<(), Refusal> {
+    fn errand_ended(
+        &mut self,
+        id: ExecutionId,
+        step: usize,
+        result: Result<Option<Output>, Reason>,
+    ) -> Result<(), Refusal> {
         let active = self
             .get(id)
             .and_then(|known| known.steps.get(step))
             .is_some_and(|known| matches!(known.state, StepState::Active { .. }));
         let errand = self.get(id).and_then(|known| known.plan.steps.get(step)).is_some_and(PlannedStep::is_errand);
         if !active || !errand {
-            return Err(Refusal::Late(format!("a transfer of {id}, step {step}")));
+            return Err(Refusal::Late(format!("an errand of {id}, step {step}")));
         }
-        let verdict = match result {
-            Ok(()) => Verdict::Succeeded,
-            Err(reason) => Verdict::Failed(reason),
+        let (verdict, output) = match result {
+            Ok(output) => (Verdict::Succeeded, output),
+            Err(reason) => (Verdict::Failed(reason), None),
         };
-        Ok(self.record(id, Record::StepEnded { step, verdict })?)
+        Ok(self.record(id, Record::StepEnded { step, verdict, output })?)
     }
 
     /// The outputs that decide about a step are known: it runs, is skipped, or fails because they cannot be used.
@@ -170,7 +175,7 @@ impl Draft<'_> {
         }
         let record = match judge::judge(&execution.plan, step, &outputs) {
             Ok(pieces) => Record::StepTaken { step, pieces },
-            Err(verdict) => Record::StepEnded { step, verdict },
+            Err(verdict) => Record::StepEnded { step, verdict, output: None },
         };
         Ok(self.record(id, record)?)
     }
@@ -209,7 +214,7 @@ impl Draft<'_> {
                 let why = planned.node().and_then(|node| away.get(node)).map(String::as_str);
                 let text = outcome::budget_text(planned.timeout_seconds, "before it was done", why);
                 let verdict = Verdict::Failed(Reason::new(Name::Timeout, text));
-                self.record(id, Record::StepEnded { step: *step, verdict })
+                self.record(id, Record::StepEnded { step: *step, verdict, output: None })
             }
             // What may start now is started by the cascade.
             Due::Retry { .. } | Due::Opens { .. } | Due::Closes { .. } => Ok(()),

@@ -78,8 +78,7 @@ impl<'a> Draft<'a> {
         let id = execution.plan.execution;
         match execution.plan.steps[step].work {
             Work::PodRun { .. } => {}
-            Work::Uplink(_) => self.effect(Effect::Place { execution: id, step }),
-            Work::Downlink(_) => self.effect(Effect::Collect { execution: id, step }),
+            Work::Errand(_) => self.effect(Effect::Errand { execution: id, step }),
         }
     }
 }

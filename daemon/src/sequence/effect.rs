@@ -30,15 +30,8 @@ pub enum Effect {
         /// Index of the step.
         step: usize,
     },
-    /// Place files of the bundle into a volume.
-    Place {
-        /// The execution.
-        execution: ExecutionId,
-        /// Index of the step.
-        step: usize,
-    },
-    /// Collect files of a volume into the outbox.
-    Collect {
+    /// Do the work of a step that runs no pods.
+    Errand {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::state::{AttemptId, Exit, JobState, Logs};
+use super::state::{AttemptId, Exit, JobState, Logs, Output};
 use crate::bundle::{ExecutionId, NodeName};
 use crate::plan::Plan;
 use crate::reason::{Name, Reason};
@@ -34,14 +34,14 @@ pub enum Event {
     },
     /// Something is known of an attempt.
     Reported(AttemptId, Report),
-    /// An uplink or downlink step is done.
-    Transferred {
+    /// A step that runs no pods is done; what it found out is on the medium.
+    ErrandEnded {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.
         step: usize,
         /// How it went.
-        result: Result<(), Reason>,
+        result: Result<Option<Output>, Reason>,
     },
     /// The outputs that decide about a step were read, by the steps they come from.
     OutputRead {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Exit, Halt, Logs, Signal, StopCause, Verdict};
+use super::state::{Exit, Halt, Logs, Output, Signal, StopCause, Verdict};
 use crate::bundle::ExecutionId;
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -53,6 +53,9 @@ pub enum Record {
         step: usize,
         /// How it ended.
         verdict: Verdict,
+        /// What it has put out, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
     },
     /// A step without jobs is not to start.
     StepHeld {

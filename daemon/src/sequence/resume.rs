@@ -53,8 +53,7 @@ fn of_execution(execution: &Execution) -> Vec<Effect> {
         if matches!(part.state, StepState::Active { .. }) {
             match execution.plan.steps[step].work {
                 Work::PodRun { .. } => {}
-                Work::Uplink(_) => effects.push(Effect::Place { execution: id, step }),
-                Work::Downlink(_) => effects.push(Effect::Collect { execution: id, step }),
+                Work::Errand(_) => effects.push(Effect::Errand { execution: id, step }),
             }
         }
     }

@@ -128,6 +128,9 @@ pub enum StepState {
         at: Timestamp,
         /// How.
         verdict: Verdict,
+        /// What it has put out, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
     },
 }
 
@@ -285,6 +288,9 @@ pub struct Exit {
     pub code: i64,
     /// Whether the kernel killed it for its memory.
     pub oom: bool,
+    /// Milliseconds of processor time that it used, where that could be read.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
 }
 
 /// What is left of an attempt on its node.
@@ -307,6 +313,15 @@ pub struct Logs {
     /// Bytes of standard error kept.
     pub stderr_bytes: u64,
     /// Whether older output was dropped for the limit.
+    pub truncated: bool,
+}
+
+/// The output document of a step, which lies beside the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it is cut short at a limit.
     pub truncated: bool,
 }
 

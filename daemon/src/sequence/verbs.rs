@@ -142,7 +142,7 @@ impl Draft<'_> {
             (Verb::Release, StepState::Held) => Record::StepReleased { step },
             // An errand has no process that could be told: what it has moved stays, what it moves yet counts no more.
             (Verb::Stop | Verb::StopNow, StepState::Waiting | StepState::Held | StepState::Active { .. }) => {
-                Record::StepEnded { step, verdict: stopped() }
+                Record::StepEnded { step, verdict: stopped(), output: None }
             }
             _ => return Ok(Err(State(state_of(execution, Member::Step(step))))),
         };

@@ -89,6 +89,7 @@ impl Names {
 
 /// A record as a line. `names` are those of its execution.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a table: one arm for each record")]
 pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine {
     let execution = recorded.execution;
     let step_id = |step: usize| format!("{execution}.{}", names.step(step));
@@ -135,7 +136,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
             (format!("{execution}.{}", names.unit(*step, *unit)), "requeued".to_owned(), Some(detail))
         }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
-        Record::StepEnded { step, verdict } => (
+        Record::StepEnded { step, verdict, .. } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),
             verdict.reason().map(ToString::to_string),

@@ -31,7 +31,9 @@ use crate::outcome::{self, State};
 use crate::plan::{PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Freeze, Job, JobState, Phase, Remains, StepState};
+use crate::sequence::state::{
+    AttemptId, Board, Execution, Exit, Freeze, Job, JobState, Logs, Phase, Remains, StepState,
+};
 use crate::time::Timestamp;
 
 /// `status` of an execution.
@@ -154,8 +156,26 @@ pub struct JobStatus {
     /// Seconds of these that it was frozen.
     #[serde(default)]
     pub paused_seconds: f64,
-    /// Seconds of processor time; null: not yet accounted by this version.
+    /// Seconds of processor time that it used; null until it has ended, and where that cannot be read.
     pub cpu_seconds: Option<f64>,
+    /// The signal that ended its process, as its exit code tells.
+    #[serde(default)]
+    pub signal: Option<i64>,
+    /// Its tenant.
+    #[serde(default)]
+    pub owner: String,
+    /// Who its process is, where the operation says so.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The nodes it runs on.
+    #[serde(default)]
+    pub machines: Vec<NodeName>,
+    /// Bytes of standard output kept; null until its container is cleared.
+    #[serde(default)]
+    pub stdout_bytes: Option<u64>,
+    /// Bytes of standard error kept; null until its container is cleared.
+    #[serde(default)]
+    pub stderr_bytes: Option<u64>,
     /// Whether older console output was dropped for the limit.
     pub logs_truncated: bool,
     /// The state in the words of others.
@@ -264,8 +284,7 @@ fn held_or(state: State, held: bool) -> State {
 fn kind(planned: &PlannedStep) -> &'static str {
     match planned.work {
         Work::PodRun { .. } => "pod_run",
-        Work::Uplink(_) => "uplink",
-        Work::Downlink(_) => "downlink",
+        Work::Errand(ref errand) => errand.kind(),
     }
 }
 
@@ -277,28 +296,10 @@ fn job_status(
 ) -> JobStatus {
     let (planned, job): (&PlannedJob, &Job) =
         (&execution.plan.steps[step].jobs()[index], &execution.steps[step].jobs[index]);
-    let (mut started, mut ended, mut exit_code, mut reason, mut logs_truncated) = (None, None, None, None, false);
-    match &job.state {
-        JobState::Waiting
-        | JobState::Held
-        | JobState::Preparing
-        | JobState::Prepared { .. }
-        | JobState::Launching { .. } => {}
-        JobState::Running { started: since, .. }
-        | JobState::Paused { started: since, .. }
-        | JobState::Stopping { started: since, .. } => started = Some(*since),
-        JobState::Requeued { reason: why, .. } => reason = Some(why.clone()),
-        JobState::Ended { verdict, at, run, remains } => {
-            reason = verdict.reason().cloned();
-            started = run.as_ref().map(|run| run.started);
-            ended = Some(*at);
-            exit_code = run.as_ref().and_then(|run| run.exit.as_ref()).map(|exit| exit.code);
-            logs_truncated = matches!(remains, Remains::Cleared(logs) if logs.truncated);
-        }
-    }
+    let Known { started, ended, exit, reason, logs } = known(job);
     let state = held_or(outcome::job_state(job), step_state == State::Held);
     // How long a process lived is known only where Podman could say that it ended.
-    let until = if job.ended() { ended.filter(|_| exit_code.is_some()) } else { now };
+    let until = if job.ended() { ended.filter(|_| exit.is_some()) } else { now };
     let lived = started.zip(until).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
     JobStatus {
         id: job_id(execution, step, index),
@@ -320,7 +321,7 @@ fn job_status(
         state,
         views: views(state, reason.as_ref()),
         reason,
-        exit_code,
+        exit_code: exit.map(|exit| exit.code),
         attempt: job.attempt,
         max_duration_seconds: planned.max_duration_seconds,
         submitted_at: Some(execution.received.wall),
@@ -328,8 +329,48 @@ fn job_status(
         ended_at: ended.map(|at| at.wall),
         wall_seconds: lived,
         paused_seconds: paused(job, now).as_secs_f64(),
-        cpu_seconds: None,
-        logs_truncated,
+        cpu_seconds: exit.and_then(|exit| exit.cpu_ms).map(|ms| Duration::from_millis(ms).as_secs_f64()),
+        signal: exit.and_then(outcome::signal_of),
+        owner: execution.plan.tenant.to_string(),
+        user: planned.pod.options.user.as_ref().map(ToString::to_string),
+        machines: vec![planned.node.clone()],
+        stdout_bytes: logs.map(|logs| logs.stdout_bytes),
+        stderr_bytes: logs.map(|logs| logs.stderr_bytes),
+        logs_truncated: logs.is_some_and(|logs| logs.truncated),
+    }
+}
+
+/// What the state of a job says of its run.
+#[derive(Default)]
+struct Known<'a> {
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    exit: Option<&'a Exit>,
+    reason: Option<Reason>,
+    logs: Option<&'a Logs>,
+}
+
+fn known(job: &Job) -> Known<'_> {
+    match &job.state {
+        JobState::Waiting
+        | JobState::Held
+        | JobState::Preparing
+        | JobState::Prepared { .. }
+        | JobState::Launching { .. } => Known::default(),
+        JobState::Running { started, .. } | JobState::Paused { started, .. } | JobState::Stopping { started, .. } => {
+            Known { started: Some(*started), ..Known::default() }
+        }
+        JobState::Requeued { reason, .. } => Known { reason: Some(reason.clone()), ..Known::default() },
+        JobState::Ended { verdict, at, run, remains } => Known {
+            started: run.as_ref().map(|run| run.started),
+            ended: Some(*at),
+            exit: run.as_ref().and_then(|run| run.exit.as_ref()),
+            reason: verdict.reason().cloned(),
+            logs: match remains {
+                Remains::Cleared(logs) => Some(logs),
+                Remains::Nothing | Remains::Owed => None,
+            },
+        },
     }
 }
 
