@@ -100,7 +100,10 @@ fn l3_l4_jobs_are_told_by_phase_and_only_phases_that_occur() {
     let failed = board.fly(&pod("RUN", "failed", "exit 1", &[]));
     let id = at(&failed, "/execution").as_str().expect("an id");
     let phases = grouped(&board, &[&job, id]);
-    assert_eq!(phases.as_object().map(|phases| phases.keys().cloned().collect()), Some(vec!["Failed".to_owned(), "Succeeded".to_owned()]));
+    assert_eq!(
+        phases.as_object().map(|phases| phases.keys().cloned().collect()),
+        Some(vec!["Failed".to_owned(), "Succeeded".to_owned()])
+    );
     assert_eq!(phases["Failed"]["Jobs"][0]["path"], "exit", "of a shell's script the first word");
 }
 
@@ -108,7 +111,11 @@ fn l3_l4_jobs_are_told_by_phase_and_only_phases_that_occur() {
 fn l5_l8_a_batch_is_waited_for_told_and_read_as_a_whole() {
     let board = Board::new();
     for n in 0..3 {
-        fs::write(board.path(&format!("p{n}.sh")), format!("echo said {n}\nprintf end\n[ {n} = 0 ] || exit 0\n{UNTIL_GO}\n")).expect("written");
+        fs::write(
+            board.path(&format!("p{n}.sh")),
+            format!("echo said {n}\nprintf end\n[ {n} = 0 ] || exit 0\n{UNTIL_GO}\n"),
+        )
+        .expect("written");
     }
     let jobs: Vec<String> = (0..3).map(|n| run(&board, &format!("p{n}.sh"), &["--batch", "all"]).0).collect();
     let waited = board.tool(&["wait", "--batch", "all", "--timeout", "2s"]);
@@ -118,8 +125,12 @@ fn l5_l8_a_batch_is_waited_for_told_and_read_as_a_whole() {
     assert_eq!(board.tool(&["wait", "--batch", "all", "--timeout", "100s"]).status.code(), Some(0));
     assert_eq!(board.tool(&["wait", "--batch", "none"]).status.code(), Some(4), "an unknown batch is not complete");
     let status = board.json(&["status", "--group", "--batch", "all"]);
-    let told: BTreeSet<&str> = at(&status, "/Succeeded/Jobs").as_array().expect("jobs").iter().filter_map(|job| job["id"].as_str()).collect();
-    assert_eq!(told, jobs.iter().map(|job| format!("{job}.RUN.0")).collect::<Vec<_>>().iter().map(String::as_str).collect());
+    let told: BTreeSet<&str> =
+        at(&status, "/Succeeded/Jobs").as_array().expect("jobs").iter().filter_map(|job| job["id"].as_str()).collect();
+    assert_eq!(
+        told,
+        jobs.iter().map(|job| format!("{job}.RUN.0")).collect::<Vec<_>>().iter().map(String::as_str).collect()
+    );
     let logs = board.json(&["logs", "--batch", "all"]);
     let logs = logs.as_array().expect("logs");
     assert_eq!(logs.len(), 3);
@@ -137,7 +148,12 @@ fn l5_l8_a_batch_is_waited_for_told_and_read_as_a_whole() {
 #[test]
 fn l6_a_log_has_all_lines_in_order_per_stream_and_outlives_the_container() {
     let board = Board::new();
-    let id = board.submit(&pod("RUN", "pod", &format!("echo o1; echo e1 >&2; echo o2; {UNTIL_GO}; echo o3; printf end"), &[]));
+    let id = board.submit(&pod(
+        "RUN",
+        "pod",
+        &format!("echo o1; echo e1 >&2; echo o2; {UNTIL_GO}; echo o3; printf end"),
+        &[],
+    ));
     until("the first lines", || (board.ask(&["logs", &id]).lines().count() == 3).then_some(()));
     let follow = board.tool_started(&["logs", &id, "--follow", "--stream", "stdout"]);
     make(&board, "payload", "go");
@@ -234,7 +250,13 @@ fn metrics_are_served_as_open_metrics() {
     let answer = get(&board, "/metrics");
     let head = answer.to_lowercase();
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{answer}");
-    for line in ["perigee_executions{state=\"running\"} 1", "perigee_jobs{state=\"running\"} 1", "perigee_podman_up{node=\"mpu\"} 1", "perigee_outbox_entries 0", "# EOF"] {
+    for line in [
+        "perigee_executions{state=\"running\"} 1",
+        "perigee_jobs{state=\"running\"} 1",
+        "perigee_podman_up{node=\"mpu\"} 1",
+        "perigee_outbox_entries 0",
+        "# EOF",
+    ] {
         assert!(answer.lines().any(|known| known == line), "{line} is not in\n{answer}");
     }
     board.ask(&["stop", "--now", &id]);
@@ -251,7 +273,19 @@ fn events_call_jobs_by_their_names() {
     make(&board, "payload", "go");
     board.ended(&id);
     let history = board.json(&["history", &format!("{id}.RUN.0")]);
-    let events: Vec<&str> = history.as_array().expect("events").iter().filter_map(|line| line["event"].as_str()).collect();
-    let expected = ["preparing", "prepared", "launching", "running", "pausing", "paused", "resuming", "resumed", "succeeded", "cleared"];
+    let events: Vec<&str> =
+        history.as_array().expect("events").iter().filter_map(|line| line["event"].as_str()).collect();
+    let expected = [
+        "preparing",
+        "prepared",
+        "launching",
+        "running",
+        "pausing",
+        "paused",
+        "resuming",
+        "resumed",
+        "succeeded",
+        "cleared",
+    ];
     assert_eq!(events, expected);
 }

@@ -244,7 +244,10 @@ fn t20_the_list_has_every_state_and_no_foreign_container() {
     board.reaches(&paused, "paused");
     board.ended(&ended);
     let list = board.json(&["list"]);
-    let found: Vec<(&str, &str)> = at(&list, "/executions").as_array().expect("a list").iter()
+    let found: Vec<(&str, &str)> = at(&list, "/executions")
+        .as_array()
+        .expect("a list")
+        .iter()
         .map(|line| (line["execution"].as_str().expect("an id"), line["state"].as_str().expect("a state")))
         .collect();
     assert_eq!(found, [(ended.as_str(), "succeeded"), (paused.as_str(), "paused")], "newest first");
@@ -266,7 +269,10 @@ fn t23_filters_of_the_list_combine_with_and() {
     }
     let ids = |filter: &[&str]| {
         let list = board.json(&[&["list"], filter].concat());
-        let mut ids: Vec<String> = at(&list, "/executions").as_array().expect("a list").iter()
+        let mut ids: Vec<String> = at(&list, "/executions")
+            .as_array()
+            .expect("a list")
+            .iter()
             .map(|line| line["execution"].as_str().expect("an id").to_owned())
             .collect();
         ids.sort();

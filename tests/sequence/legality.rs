@@ -24,7 +24,7 @@ const VERBS: [(&str, Verb); 7] = [
 const TABLE: &str = "
                   hold          release   pause   resume   stop           stop--now      purge
 waiting           held          refused   refused refused  ended          ended          refused
-held              refused       preparing refused refused  ended          ended          refused
+held              refused       waiting   refused refused  ended          ended          refused
 preparing         refused       refused   refused refused  ended          ended          refused
 prepared          refused       refused   refused refused  ended          ended          refused
 launching         refused       refused   refused refused  launching,stop launching,stop refused

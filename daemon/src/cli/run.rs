@@ -199,7 +199,9 @@ mod tests {
             let name = label(base(path), DNS_LABEL_MAX - UUID_SUFFIX);
             assert_eq!(name, named, "{path}");
             assert!(format!("{name}-{}", uuid::Uuid::nil()).len() <= DNS_LABEL_MAX);
-            assert!(named.parse::<crate::bundle::OperationId>().is_ok() && named.parse::<crate::bundle::PodName>().is_ok());
+            assert!(
+                named.parse::<crate::bundle::OperationId>().is_ok() && named.parse::<crate::bundle::PodName>().is_ok()
+            );
         }
         assert_eq!(base("/x/test_program.R"), "test_program");
     }

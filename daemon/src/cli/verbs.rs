@@ -31,13 +31,7 @@ struct Members {
 }
 
 /// Sends a verb to every id.
-pub(super) fn verb(
-    client: &Client,
-    which: &Which,
-    verb: &str,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<(), Failed> {
+pub(super) fn verb(client: &Client, which: &Which, verb: &str, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     let ids = named(client, which)?;
     for_each(client, &ids, |id| format!("/v1/executions/{}/{verb}", encoded(id)), json, out)
 }

@@ -183,7 +183,9 @@ pub fn of_exit(exit: &Exit, told: Option<StopCause>) -> Verdict {
         Some(StopCause::Operator) => {
             Verdict::Failed(Reason::new(Name::Stopped, format!("stopped by an operator; {how}")))
         }
-        Some(StopCause::Gang) => Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}"))),
+        Some(StopCause::Gang) => {
+            Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}")))
+        }
         None if exit.oom => Verdict::Failed(Reason::new(Name::Oom, format!("killed for its memory; {how}"))),
         None if exit.code == 0 => Verdict::Succeeded,
         None => Verdict::Failed(Reason::new(Name::Exit, how)),
@@ -224,10 +226,7 @@ pub fn of_budget(state: &JobState, seconds: u32, away: Option<&str>) -> Option<V
             let message = budget_text(seconds, "before its process started", away);
             Some(Verdict::Failed(Reason::new(Name::Timeout, message)))
         }
-        JobState::Launching { .. }
-        | JobState::Running { .. }
-        | JobState::Paused { .. }
-        | JobState::Stopping { .. } => {
+        JobState::Launching { .. } | JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. } => {
             let message = budget_text(seconds, "and Podman has not said how its process ended", away);
             Some(Verdict::Unknown(Reason::new(Name::EngineUnreachable, message)))
         }
@@ -301,7 +300,9 @@ pub fn of_execution(execution: &Execution) -> Verdict {
         let says = |reason: &Reason| reason.message.starts_with(&format!("job {}.", planned.id));
         Some(match verdict.reason() {
             // Nobody wanted it to run.
-            Some(reason) if reason.name == Name::Condition && matches!(verdict, Verdict::Skipped(_)) => Verdict::Succeeded,
+            Some(reason) if reason.name == Name::Condition && matches!(verdict, Verdict::Skipped(_)) => {
+                Verdict::Succeeded
+            }
             Some(reason) if says(reason) => verdict.clone(),
             Some(_) | None => named(verdict, &format!("step {}", planned.id)),
         })

@@ -119,7 +119,8 @@ pub(super) async fn metrics(State(desk): State<Desk>) -> Response {
     for trouble in &snapshot.troubles {
         *troubles.entry(trouble.name.as_str()).or_default() += 1;
     }
-    let nodes = desk.settings.borrow().nodes.keys().map(|node| (node.to_string(), !snapshot.away.contains_key(node))).collect();
+    let nodes =
+        desk.settings.borrow().nodes.keys().map(|node| (node.to_string(), !snapshot.away.contains_key(node))).collect();
     let outbox = desk.outbox.clone();
     let entries = blocking(move || outbox.list()).await.ok();
     let metrics = Metrics {

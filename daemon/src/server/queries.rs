@@ -86,7 +86,9 @@ pub(super) async fn history(State(desk): State<Desk>, Path(id): Path<String>) ->
     let names = Names::of_status(&named.status);
     let parts = named.ids();
     let within = |line: &EventLine| {
-        parts.iter().any(|part| line.id.strip_prefix(part.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        parts.iter().any(|part| {
+            line.id.strip_prefix(part.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     };
     let lines = records.iter().map(|(cursor, recorded)| view::event_line(*cursor, recorded, &names));
     Ok(Json(lines.filter(within).collect()))

@@ -14,7 +14,7 @@ use super::id::{IDS_MAX, Named, jobs_of, resolve, status_of, steps_of};
 use crate::bundle::ExecutionId;
 use crate::outcome::State as Condition;
 use crate::sequence::event::Target;
-use crate::view::ExecutionStatus;
+use crate::view::{ExecutionStatus, JobStatus};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct WaitQuery {
@@ -82,12 +82,7 @@ impl Wanted {
     }
 
     fn holds(&self, state: Condition, ran: bool) -> bool {
-        let started = match state {
-            Condition::Running | Condition::Paused | Condition::Requeued | Condition::RequeuedHeld => true,
-            Condition::Succeeded | Condition::Failed | Condition::Unknown | Condition::Skipped => ran,
-            Condition::Waiting | Condition::Held | Condition::Starting => false,
-        };
-        self.states.contains(&state) || (self.started && started)
+        self.states.contains(&state) || (self.started && ran)
     }
 }
 
@@ -103,7 +98,9 @@ pub(super) async fn wait(State(desk): State<Desk>, Asked(query): Asked<WaitQuery
         // A group is its steps: it has no state of its own.
         let parts: Vec<(String, Named)> = match one.target {
             Target::Group(_) => {
-                let step = |step: usize| (format!("{}.{}", one.status.execution, one.status.steps[step].id), Target::Step(step));
+                let step = |step: usize| {
+                    (format!("{}.{}", one.status.execution, one.status.steps[step].id), Target::Step(step))
+                };
                 let steps = one.steps().into_iter().map(step);
                 steps.map(|(id, target)| (id, Named { target, ..one.clone() })).collect()
             }
@@ -151,7 +148,9 @@ async fn look(desk: &Desk, named: &[(String, Named)], wanted: &Wanted) -> Result
         }
         let status = &statuses[&execution];
         let jobs = || jobs_of(status, named.target).into_iter().map(|(step, job)| &status.steps[step].jobs[job]);
-        let ran = jobs().any(|job| job.started_at.is_some())
+        // Of an attempt that is to be repeated nobody tells when it started.
+        let repeated = |job: &JobStatus| matches!(job.state, Condition::Requeued | Condition::RequeuedHeld);
+        let ran = jobs().any(|job| job.started_at.is_some() || job.attempt > 1 || repeated(job))
             || steps_of(status, named.target).into_iter().any(|step| {
                 let step = &status.steps[step];
                 step.jobs.is_empty() && step.started_at.is_some()
@@ -194,14 +193,13 @@ mod tests {
     #[test]
     fn started_is_what_has_a_process_or_had_one() {
         let wanted = Wanted::read(Some("started,held")).expect("legal");
-        let reached = |ran| Condition::ALL.into_iter().filter(|state| wanted.holds(*state, ran)).collect::<Vec<_>>();
-        let always = [Condition::Held, Condition::Running, Condition::Paused, Condition::Requeued, Condition::RequeuedHeld];
-        assert_eq!(reached(false), always);
-        let ended = [Condition::Succeeded, Condition::Failed, Condition::Skipped, Condition::Unknown];
-        assert_eq!(reached(true), [&always[..], &ended].concat());
+        assert!(wanted.holds(Condition::Held, false), "named besides");
+        for state in [Condition::Running, Condition::Paused, Condition::Failed, Condition::Skipped] {
+            assert!(wanted.holds(state, true) && !wanted.holds(state, false), "{state:?}");
+        }
         assert!(Wanted::read(Some("begun")).is_err());
-        let ended: Vec<_> = ended.into_iter().collect();
-        assert_eq!(Wanted::read(None).expect("legal").states, ended);
+        let ended: Vec<_> = Condition::ALL.into_iter().filter(|state| state.ended()).collect();
+        assert_eq!(Wanted::read(None).expect("legal"), Wanted { states: ended, started: false });
     }
 
     #[test]

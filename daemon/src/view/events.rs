@@ -45,7 +45,12 @@ impl Names {
     pub fn of_plan(plan: &Plan) -> Self {
         let steps = plan.steps.iter().map(|step| StepNames {
             id: step.id.to_string(),
-            jobs: step.jobs().iter().enumerate().map(|(job, planned)| (step.label(job), planned.unit as usize)).collect(),
+            jobs: step
+                .jobs()
+                .iter()
+                .enumerate()
+                .map(|(job, planned)| (step.label(job), planned.unit as usize))
+                .collect(),
         });
         Self { steps: steps.collect() }
     }
@@ -56,7 +61,10 @@ impl Names {
         let steps = status.steps.iter().map(|step| {
             let prefix = format!("{}.{}.", status.execution, step.id);
             let label = |id: &str| id.strip_prefix(&prefix).unwrap_or(id).to_owned();
-            StepNames { id: step.id.to_string(), jobs: step.jobs.iter().map(|job| (label(&job.id), job.unit)).collect() }
+            StepNames {
+                id: step.id.to_string(),
+                jobs: step.jobs.iter().map(|job| (label(&job.id), job.unit)).collect(),
+            }
         });
         Self { steps: steps.collect() }
     }
@@ -132,7 +140,8 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
                 Repeat::Retry => "it failed",
                 Repeat::PowerLoss => "power was lost",
             };
-            let detail = format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
+            let detail =
+                format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
             (format!("{execution}.{}", names.unit(*step, *unit)), "requeued".to_owned(), Some(detail))
         }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),

@@ -27,7 +27,8 @@ pub struct After {
 
 /// What a step waits for.
 pub(super) fn after(plan: &Plan, step: usize) -> Vec<After> {
-    let edge = |edge: &crate::plan::Dependency| After { step: plan.steps[edge.step].id.clone(), mode: mode(edge.needs) };
+    let edge =
+        |edge: &crate::plan::Dependency| After { step: plan.steps[edge.step].id.clone(), mode: mode(edge.needs) };
     plan.steps[step].after.iter().map(edge).collect()
 }
 

@@ -53,9 +53,13 @@ impl Metrics {
             family(&mut text, "perigee_outbox_bytes", "gauge", "Bytes of these entries.");
             let _ = writeln!(text, "perigee_outbox_bytes {bytes}");
         }
-        family(&mut text, "perigee_podman_up", "gauge", "Whether the Podman of a node answered when it was asked last.");
-        let up: BTreeMap<&str, usize> =
-            self.nodes.iter().map(|(node, up)| (node.as_str(), usize::from(*up))).collect();
+        family(
+            &mut text,
+            "perigee_podman_up",
+            "gauge",
+            "Whether the Podman of a node answered when it was asked last.",
+        );
+        let up: BTreeMap<&str, usize> = self.nodes.iter().map(|(node, up)| (node.as_str(), usize::from(*up))).collect();
         labelled(&mut text, "perigee_podman_up", "node", &up);
         text.push_str("# EOF\n");
         text

@@ -59,7 +59,9 @@ fn described(phase: &str) -> &'static str {
         "Pending" => "Accepted. It waits for its turn, or its container is being made.",
         "Running" => "Its process lives; it may be paused.",
         "Succeeded" => "It has ended as wanted and will not run again.",
-        "Failed" => "It has ended otherwise: with a code other than 0, stopped, out of time, or without having started.",
+        "Failed" => {
+            "It has ended otherwise: with a code other than 0, stopped, out of time, or without having started."
+        }
         _ => "How it ended cannot be known.",
     }
 }
