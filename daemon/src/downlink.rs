@@ -104,7 +104,7 @@ impl Outbox {
     /// Where the console output of a container is kept.
     #[must_use]
     pub fn console_path(&self, id: ExecutionId, container: &str) -> PathBuf {
-        self.state_dir.join("logs").join(id.to_string()).join(format!("{container}.console"))
+        self.logs(id).join(format!("{container}.console"))
     }
 
     /// Where the files of an accepted bundle are.
@@ -271,6 +271,52 @@ impl Outbox {
         Ok(true)
     }
 
+    /// The room that all entries take which wait for a pass.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        disk::room_of(&self.state_dir.join("downlink"))
+    }
+
+    /// Why nothing more is taken in, when the entries take as much room as they may.
+    #[must_use]
+    pub fn full(&self, most: u64) -> Option<String> {
+        let room = self.room();
+        (room > most).then(|| {
+            format!(
+                "the outbox takes {room} bytes, the limit is {most} (retention.outbox_bytes): nothing is accepted \
+                 before some of it is acknowledged (`perigee downlink ack ID`)"
+            )
+        })
+    }
+
+    fn logs(&self, id: ExecutionId) -> PathBuf {
+        self.state_dir.join("logs").join(id.to_string())
+    }
+
+    /// The room that the console output of an execution takes.
+    #[must_use]
+    pub fn log_bytes(&self, id: ExecutionId) -> u64 {
+        disk::room_of(&self.logs(id))
+    }
+
+    /// Removes what is kept of a forgotten execution: its console output. An entry that waits for a pass stays.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
+        disk::remove_folder(&self.logs(id))
+    }
+
+    /// Removes the console output of executions that a crash kept from being forgotten wholly.
+    pub fn sweep_logs(&self, forgotten: impl Fn(ExecutionId) -> bool) {
+        let folders = fs::read_dir(self.state_dir.join("logs")).into_iter().flatten().filter_map(Result::ok);
+        for id in folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|id| forgotten(*id)) {
+            if let Err(error) = self.forget(id) {
+                tracing::warn!(execution = %id, %error, "failed to remove the logs of a forgotten execution");
+            }
+        }
+    }
+
     /// Removes what a crash left: half-received candidates, files and half-made entries of executions that are not live.
     /// What cannot be removed is said and left.
     pub fn sweep(&self, live: impl Fn(ExecutionId) -> bool) {
@@ -296,14 +342,6 @@ impl Outbox {
     /// When they cannot be removed.
     pub fn tidy(&self, id: ExecutionId) -> io::Result<()> {
         disk::remove_folder(&self.bundle_folder(id))
-    }
-
-    /// Removes the console output of a purged execution; its entry stays until the ground has it.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
-        disk::remove_folder(&self.state_dir.join("logs").join(id.to_string()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use perigee::bundle::flow::Flow;
 use perigee::bundle::document::{
     self, Header, OnFailure, OperationInfo, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument, Validity,
 };
@@ -46,7 +47,7 @@ impl Sample {
 
     /// Entry texts and bytes, in archive order.
     pub(crate) fn contents(&self) -> Vec<(String, Vec<u8>)> {
-        let sequence = document::write(Sequence::PATH, &Sequence { steps: self.steps.clone() }).expect("writes");
+        let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: self.steps.clone() }).expect("writes");
         let mut contents = vec![(Sequence::PATH.to_owned(), sequence.into_bytes())];
         for (path, pods) in &self.manifests {
             let texts: Vec<String> = pods.iter().map(|pod| document::write(path, pod).expect("writes")).collect();
@@ -110,7 +111,7 @@ pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Result<(Header, Contents), Rea
 fn step(id: &str, kind: StepKind, timeout_seconds: u32) -> StepDocument {
     let id = id.parse().expect("legal");
     let on_failure = OnFailure::Stop;
-    StepDocument { id, kind, on_failure, timeout_seconds, pod_run: None, uplink: None, downlink: None }
+    StepDocument { id, kind, on_failure, timeout_seconds, flow: Flow::default(), pod_run: None, uplink: None, downlink: None }
 }
 
 fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
@@ -121,6 +122,7 @@ fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
         node: "mpu".parse().expect("legal"),
         volume: "payload".parse().expect("legal"),
         max_duration_seconds,
+        jobs: None,
         options: Box::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use perigee::bundle::flow::Flow;
 use perigee::bundle::document::{DownlinkDocument, Header, OnFailure, Sequence, StepDocument, StepKind};
 use perigee::bundle::limits::{MAX_TIMEOUT_SECONDS, STEPS};
 use perigee::bundle::manifest::Protocol::Tcp;
@@ -343,5 +344,5 @@ fn downlink(source: &str, destination: &str) -> DownlinkDocument {
 
 fn step(id: &str, kind: StepKind) -> StepDocument {
     let (id, on_failure) = (id.parse().expect("legal"), OnFailure::Stop);
-    StepDocument { id, kind, on_failure, timeout_seconds: 300, pod_run: None, uplink: None, downlink: None }
+    StepDocument { id, kind, on_failure, timeout_seconds: 300, flow: Flow::default(), pod_run: None, uplink: None, downlink: None }
 }

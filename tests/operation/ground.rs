@@ -50,7 +50,7 @@ pub(crate) fn flown(text: &str) -> (Compiled, Plan) {
 
 /// Packs the parts, reads them back, verifies and plans them.
 fn on_board(parts: &Compiled) -> Plan {
-    let sequence = document::write(Sequence::PATH, &Sequence { steps: parts.steps.clone() }).expect("writes");
+    let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: parts.steps.clone() }).expect("writes");
     let mut contents = vec![(Sequence::PATH.to_owned(), sequence)];
     contents.extend(parts.manifests.clone());
     contents.extend(parts.files.iter().map(|file| (file.entry.clone(), file.source.clone())));

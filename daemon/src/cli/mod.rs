@@ -8,6 +8,7 @@ mod describe;
 mod exit;
 mod ground;
 mod inventory;
+mod ledger;
 mod operate;
 mod replay;
 mod run;
@@ -119,6 +120,8 @@ enum Command {
     Volumes(With<Nothing>),
     /// List the outbox, or acknowledge what the ground has.
     Downlink(With<DownlinkAction>),
+    /// Look whether a ledger is whole, or print its records; works without the daemon.
+    Ledger(With<ledger::LedgerAction>),
     /// Run bundles one after another, compare with what is expected; exit 6 on a difference.
     Replay(With<Replay>),
 }
@@ -156,9 +159,9 @@ struct OneId {
 
 #[derive(Debug, Args)]
 struct Events {
-    /// Resume after this cursor.
-    #[arg(long, value_name = "CURSOR", default_value_t = 0)]
-    since: u64,
+    /// Resume after this cursor [default: the oldest event that is kept].
+    #[arg(long, value_name = "CURSOR")]
+    since: Option<u64>,
     /// Go on for ever.
     #[arg(short, long)]
     follow: bool,
@@ -308,6 +311,7 @@ fn obey(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
             None | Some(Downlink::List) => inventory::downlinks(&client()?, json(with.format), out),
             Some(Downlink::Ack { ids }) => verbs::acknowledge(&client()?, &ids, json(with.format), out),
         },
+        Command::Ledger(with) => ledger::ledger(&with.own, json(with.format), out),
         Command::Replay(with) => replay::replay(&client()?, &with.own, json(with.format), out),
     }
 }
