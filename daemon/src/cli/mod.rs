@@ -6,6 +6,7 @@ mod asked;
 mod client;
 mod describe;
 mod exit;
+mod expand;
 mod ground;
 mod inventory;
 mod ledger;
@@ -180,6 +181,12 @@ struct Check {
     /// Tenant, for hostnames [default: tenant].
     #[arg(long)]
     tenant: Option<Tenant>,
+    /// Show every job and what it waits for. Makes nothing.
+    #[arg(long, conflicts_with = "graph")]
+    expand: bool,
+    /// Draw the tasks and what each waits for. Makes nothing.
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    graph: Option<expand::Drawing>,
     #[command(flatten)]
     ground: Ground,
 }

@@ -10,6 +10,7 @@ use super::api::{ApiError, Endpoint};
 use super::create::Container;
 use super::driver::{Driver, SETTLE};
 use super::failure;
+use super::gang;
 use super::turns::Turn;
 use crate::bundle::manifest::{Port, Protocol};
 use crate::config::Isolation;
@@ -97,6 +98,18 @@ impl Driver {
         }
         let network = self.network(endpoint, execution).await?;
         endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let binds = {
+            // One at a time: the first member makes what all of its gang see.
+            let _turn = self.network_turn.lock().await;
+            gang::binds(&self.outbox, execution, attempt)
+        };
+        let binds = match binds {
+            Ok(binds) => binds,
+            Err(error) => {
+                let message = format!("failed to write the files of the gang: {error}");
+                return Ok(Err(Reason::new(Name::StartError, message)));
+            }
+        };
         let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &attempt));
         let container = Container {
             group: group.as_ref().map(Group::parent),
@@ -104,6 +117,7 @@ impl Driver {
             image: &image,
             network: &network,
             labels: labels(execution, attempt),
+            binds: &binds,
             pids: self.settings.pids,
             log_bytes: self.settings.log_bytes,
             job,
