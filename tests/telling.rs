@@ -289,3 +289,42 @@ fn events_call_jobs_by_their_names() {
     ];
     assert_eq!(events, expected);
 }
+
+#[test]
+fn d7_children_and_instances_of_command_lists_are_told() {
+    let board = Board::new();
+    let list = |id: &str, commands: &str, further: &str| {
+        format!(
+            "- id: {id}\n  type: dphi.space.cg2.pod.run\n  pod_name: {id}\n  image: {{name: busybox, tag: \"1\"}}\n  \
+             commands: [{commands}]\n  volume: payload\n  {further}\n"
+        )
+    };
+    let tasks = list("a", "echo 1, exit 1", "on_failure: continue")
+        + &list("b", "echo 1, echo 2", "after: [{step: a, mode: each}]")
+        + &list("c", "echo 1, echo 2", "after: [a]");
+    let status = board.fly(&tasks);
+    let id = at(&status, "/execution").as_str().expect("an id");
+    let named = |names: &[&str]| json!(names.iter().map(|name| format!("{id}.{name}")).collect::<Vec<_>>());
+    assert_eq!(at(&status, "/steps/0/jobs/0/children"), &named(&["b.0", "c.0", "c.1"]), "{status:#}");
+    assert_eq!(at(&status, "/steps/1/jobs/1/after"), &named(&["a.1"]));
+    assert_eq!(at(&status, "/message"), "job a.1: exit code 1");
+    assert_eq!(at(&status, "/steps/1/jobs/0/state"), "succeeded", "each waits for its own");
+    assert_eq!(at(&status, "/steps/2/after/0"), &json!({"step": "a", "mode": "all"}));
+    assert_eq!(board.ask(&["logs", &format!("{id}.b.0")]), "1");
+    let described = board.ask(&["describe", id]);
+    assert!(described.contains("-> b.0, c.0, c.1") && described.contains("1 failed, 1 succeeded"), "{described}");
+}
+
+#[test]
+fn every_attempt_of_a_job_can_be_read() {
+    let board = Board::new();
+    let script = "echo x >> /data/tries; wc -l < /data/tries; [ $(wc -l < /data/tries) = 2 ]";
+    let status = board.fly(&pod("RUN", "pod", script, &["retries: 2"]));
+    assert_eq!(at(&status, "/state"), "succeeded", "{status:#}");
+    assert_eq!(at(&status, "/steps/0/jobs/0/attempt"), 2);
+    let id = at(&status, "/execution").as_str().expect("an id");
+    assert_eq!(board.ask(&["logs", id]), "2");
+    assert_eq!(board.ask(&["logs", id, "--attempt", "1"]), "1");
+    assert_eq!(board.ask(&["logs", id, "--attempt", "2"]), "2");
+    assert_eq!(board.tool(&["logs", id, "--attempt", "3"]).status.code(), Some(4));
+}

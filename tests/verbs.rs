@@ -317,3 +317,84 @@ fn d12_several_executions_are_purged_in_one_call_and_a_running_one_is_refused() 
     let all = listed(&["ps", "--all", "--quiet", "--filter", &format!("network={}", board.network)]);
     assert_eq!(all, "", "nothing is left on the network");
 }
+
+#[test]
+fn t18_members_of_an_array_are_listed_and_paused_those_that_run() {
+    let board = Board::new();
+    let id = board.submit(&pod("ARR", "arr", UNTIL_GO, &["array: {begin: 1, end: 11, step: 2, max_parallel: 2}"]));
+    for member in ["1", "3"] {
+        board.reaches(&format!("{id}.ARR.{member}"), "running");
+    }
+    let step = board.status(&format!("{id}.ARR"));
+    let ids: Vec<&str> =
+        at(&step, "/jobs").as_array().expect("jobs").iter().filter_map(|job| job["id"].as_str()).collect();
+    assert_eq!(ids, [1, 3, 5, 7, 9, 11].map(|member| format!("{id}.ARR.{member}")));
+    let output = board.tool(&["pause", &format!("{id}.ARR")]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output.stdout).lines().count(), 2, "{}", text(&output.stdout));
+    assert_eq!(text(&output.stderr).lines().count(), 4, "{}", text(&output.stderr));
+    board.reaches(&format!("{id}.ARR.3"), "paused");
+    board.ask(&["hold", &format!("{id}.ARR.7")]);
+    board.ask(&["stop", &format!("{id}.ARR.9")]);
+    board.ask(&["resume", &format!("{id}.ARR.1"), &format!("{id}.ARR.3")]);
+    go(&board);
+    board.reaches(&format!("{id}.ARR.11"), "succeeded");
+    assert_eq!(is(&board, &format!("{id}.ARR.7")), "held");
+    board.ask(&["release", &format!("{id}.ARR.7")]);
+    let status = board.ended(&id);
+    assert!(at(&status, "/message").as_str().is_some_and(|text| text.contains("job ARR.9")), "{status:#}");
+    let listed: Vec<&str> =
+        at(&status, "/steps/0/jobs").as_array().expect("jobs").iter().filter_map(|job| job["state"].as_str()).collect();
+    assert_eq!(listed, ["succeeded", "succeeded", "succeeded", "succeeded", "failed", "succeeded"]);
+}
+
+/// A gang whose members wait for each other through the volume.
+fn gang(board: &Board) -> String {
+    let further = [
+        "gang:",
+        "  workers: 2",
+        "  slots_per_worker: 2",
+        "  worker: {command: [/bin/sh, -c], args: [\"while true; do sleep 0.1; done\"]}",
+    ];
+    board.submit(&pod("GANG", "pi", UNTIL_GO, &further))
+}
+
+#[test]
+fn g11_a_gang_that_is_stopped_ends_with_all_its_members_and_is_kept() {
+    let board = Board::new();
+    let id = gang(&board);
+    board.reaches(&format!("{id}.GANG"), "running");
+    board.ask(&["stop", &id]);
+    let status = board.ended(&id);
+    let jobs = at(&status, "/steps/0/jobs").as_array().expect("jobs");
+    assert_eq!(jobs.len(), 3);
+    assert!(jobs.iter().all(|job| job["state"] == "failed" && job["reason"]["name"] == "stopped"), "{status:#}");
+    assert_eq!(at(&status, "/reason/name"), "stopped");
+}
+
+#[test]
+fn g12_g13_a_gang_runs_when_all_of_it_runs_and_tells_its_slots() {
+    let board = Board::new();
+    let id = gang(&board);
+    let waited = board.tool(&["wait", &format!("{id}.GANG.launcher"), "--for", "running", "--timeout", "100s"]);
+    assert!(waited.status.success());
+    let step = board.status(&format!("{id}.GANG"));
+    assert_eq!(at(&step, "/state"), "running");
+    let jobs = at(&step, "/jobs").as_array().expect("jobs");
+    assert!(jobs.iter().all(|job| job["state"] == "running" && job["ended_at"].is_null()), "{step:#}");
+    let launcher = board.status(&format!("{id}.GANG.launcher"));
+    assert_eq!((at(&launcher, "/slots"), at(&launcher, "/exit_code")), (&4.into(), &Value::Null), "{launcher:#}");
+    let paused = board.tool(&["pause", &format!("{id}.GANG")]);
+    assert_eq!(
+        text(&paused.stdout).lines().next().map(str::to_owned),
+        Some(format!("{id}.GANG.launcher  ok")),
+        "it goes first"
+    );
+    board.reaches(&format!("{id}.GANG"), "paused");
+    board.ask(&["resume", &format!("{id}.GANG")]);
+    go(&board);
+    let status = board.ended(&id);
+    assert_eq!(at(&status, "/state"), "succeeded", "{status:#}");
+    let groups = board.json(&["status", "--group", &id]);
+    assert_eq!(at(&groups, "/Succeeded/Jobs").as_array().map(Vec::len), Some(1), "told as its launcher: {groups:#}");
+}
