@@ -6,7 +6,7 @@
 use crate::plan::Role;
 use crate::reason::{Name, Reason};
 use crate::sequence::state::{
-    Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, Step, StepState, StopCause, Verdict,
+    Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, StepState, StopCause, Verdict,
 };
 
 /// The state of an execution, step or job as everybody outside sees it.
@@ -129,12 +129,14 @@ pub fn step_state(execution: &Execution, index: usize) -> State {
         StepState::Waiting => State::Waiting,
         StepState::Active { .. } if planned.is_errand() => State::Running,
         StepState::Active { .. } => {
+            // Of a gang that is being frozen or thawed some run: it is paused when none does.
             let up = |unit: usize| {
                 let mut jobs = step.jobs[planned.unit(unit)].iter().map(job_state);
-                jobs.all(|state| state == State::Running || state.ended())
+                jobs.all(|state| matches!(state, State::Running | State::Paused) || state.ended())
             };
+            let runs = |unit: usize| step.jobs[planned.unit(unit)].iter().any(|job| job_state(job) == State::Running);
             let begun = step.jobs.iter().any(|job| job.ended() || matches!(job.state, JobState::Requeued { .. }));
-            let running = (0..planned.units()).any(|unit| up(unit) && open_unit(step, planned.unit(unit)));
+            let running = (0..planned.units()).any(|unit| up(unit) && runs(unit));
             match () {
                 () if running => State::Running,
                 () if all(State::Paused) => State::Paused,
@@ -146,10 +148,6 @@ pub fn step_state(execution: &Execution, index: usize) -> State {
             }
         }
     }
-}
-
-fn open_unit(step: &Step, jobs: std::ops::Range<usize>) -> bool {
-    step.jobs[jobs].iter().any(|job| !job.ended())
 }
 
 /// The state of an execution.

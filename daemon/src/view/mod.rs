@@ -7,6 +7,7 @@ mod events;
 mod graph;
 mod metrics;
 mod phases;
+mod ran;
 mod summary;
 mod waits;
 mod words;
@@ -20,6 +21,7 @@ use graph::Edges;
 pub use graph::{After, BATCH_LABEL, PROGRAM_LABEL};
 pub use metrics::Metrics;
 pub use phases::{PhaseGroup, PhaseJob, grouped};
+use ran::{Known, known, paused};
 use serde::{Deserialize, Serialize};
 pub use summary::{Filter, Summary};
 use waits::{execution_waits, podman_awaited, step_waits};
@@ -31,9 +33,7 @@ use crate::outcome::{self, State};
 use crate::plan::{PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::event::Away;
-use crate::sequence::state::{
-    AttemptId, Board, Execution, Exit, Freeze, Job, JobState, Logs, Phase, Remains, StepState,
-};
+use crate::sequence::state::{AttemptId, Board, Execution, Job, Phase, StepState};
 use crate::time::Timestamp;
 
 /// `status` of an execution.
@@ -188,13 +188,14 @@ impl StepStatus {
         self.jobs.iter().filter(move |job| job.unit == unit)
     }
 
-    /// The state of one of its units: the launcher's, once all of it runs.
+    /// The state of one of its units: the launcher's, once all of it runs and unless some of it is not frozen yet.
     #[must_use]
     pub fn unit_state(&self, unit: usize) -> State {
         let starting = self.unit(unit).find(|job| matches!(job.state, State::Waiting | State::Starting));
         let launcher = self.unit(unit).find(|job| job.role == Role::Launcher);
-        let decides = starting.or(launcher).or_else(|| self.unit(unit).next());
-        decides.map_or(State::Unknown, |job| job.state)
+        let decides = starting.or(launcher).or_else(|| self.unit(unit).next()).map_or(State::Unknown, |job| job.state);
+        let runs = self.unit(unit).any(|job| job.state == State::Running);
+        if decides == State::Paused && runs { State::Running } else { decides }
     }
 }
 
@@ -337,51 +338,6 @@ fn job_status(
         stdout_bytes: logs.map(|logs| logs.stdout_bytes),
         stderr_bytes: logs.map(|logs| logs.stderr_bytes),
         logs_truncated: logs.is_some_and(|logs| logs.truncated),
-    }
-}
-
-/// What the state of a job says of its run.
-#[derive(Default)]
-struct Known<'a> {
-    started: Option<Timestamp>,
-    ended: Option<Timestamp>,
-    exit: Option<&'a Exit>,
-    reason: Option<Reason>,
-    logs: Option<&'a Logs>,
-}
-
-fn known(job: &Job) -> Known<'_> {
-    match &job.state {
-        JobState::Waiting
-        | JobState::Held
-        | JobState::Preparing
-        | JobState::Prepared { .. }
-        | JobState::Launching { .. } => Known::default(),
-        JobState::Running { started, .. } | JobState::Paused { started, .. } | JobState::Stopping { started, .. } => {
-            Known { started: Some(*started), ..Known::default() }
-        }
-        JobState::Requeued { reason, .. } => Known { reason: Some(reason.clone()), ..Known::default() },
-        JobState::Ended { verdict, at, run, remains } => Known {
-            started: run.as_ref().map(|run| run.started),
-            ended: Some(*at),
-            exit: run.as_ref().and_then(|run| run.exit.as_ref()),
-            reason: verdict.reason().cloned(),
-            logs: match remains {
-                Remains::Cleared(logs) => Some(logs),
-                Remains::Nothing | Remains::Owed => None,
-            },
-        },
-    }
-}
-
-/// How long the current attempt was frozen, up to now.
-fn paused(job: &Job, now: Option<Timestamp>) -> Duration {
-    let before = Duration::from_millis(job.paused_ms);
-    match (&job.state, now) {
-        (JobState::Paused { since, freeze: Freeze::Frozen | Freeze::Thawing, .. }, Some(now)) => {
-            before + now.boot.since(since.boot)
-        }
-        (_, _) => before,
     }
 }
 
