@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::bundle::NodeName;
-use crate::plan::Board;
+use crate::plan::{Board, Instrument};
+use crate::podman::images::is_qualified;
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -66,6 +67,7 @@ pub struct Fragment {
     limits: LimitsFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
+    instruments: InstrumentsFragment,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -79,6 +81,22 @@ struct NodeFragment {
 struct NetworkFragment {
     name: Option<String>,
     isolation: Option<Isolation>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InstrumentsFragment {
+    fisheye: Option<InstrumentFragment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstrumentFragment {
+    image: String,
+    #[serde(default)]
+    command: Option<Vec<String>>,
+    #[serde(default)]
+    node: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -148,6 +166,8 @@ pub struct Settings {
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
     pub on_exit: OnExit,
+    /// The fisheye camera, if there is one.
+    pub fisheye: Option<Instrument>,
 }
 
 impl Settings {
@@ -190,6 +210,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            fisheye: self.fisheye.clone(),
         }
     }
 }
@@ -272,6 +293,7 @@ impl Fragment {
             },
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
+            instruments: InstrumentsFragment { fisheye: over.instruments.fisheye.or(self.instruments.fisheye) },
         }
     }
 
@@ -283,6 +305,7 @@ impl Fragment {
             let known: Vec<&str> = nodes.keys().map(NodeName::as_str).collect();
             value("default_node", format!("`{asked}` is not among the nodes: {}", known.join(", ")))
         })?;
+        let fisheye = settle_fisheye(self.instruments.fisheye, &nodes)?;
         let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
         Ok(Settings {
             uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
@@ -303,6 +326,7 @@ impl Fragment {
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
+            fisheye,
         })
     }
 }
@@ -346,6 +370,24 @@ fn settle_nodes(given: Option<BTreeMap<String, NodeFragment>>) -> Result<BTreeMa
         return Err(value("nodes", "the table is empty; name at least one node".to_owned()));
     }
     Ok(nodes)
+}
+
+fn settle_fisheye(
+    given: Option<InstrumentFragment>,
+    nodes: &BTreeMap<NodeName, PathBuf>,
+) -> Result<Option<Instrument>, ConfigError> {
+    const KEY: &str = "instruments.fisheye";
+    let Some(InstrumentFragment { image, command, node }) = given else { return Ok(None) };
+    // A bare name would be looked up among the tenant's own images first.
+    let tagged = image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if !is_qualified(&image) || !tagged {
+        return Err(value(KEY, format!("image: found `{image}`, expected a full name such as localhost/fisheye:1")));
+    }
+    let node = node.map(|name| {
+        let legal = NodeName::any_case(&name).ok().filter(|name| nodes.contains_key(name));
+        legal.ok_or_else(|| value(KEY, format!("node: `{name}` is not among the nodes")))
+    });
+    Ok(Some(Instrument { image, command, node: node.transpose()? }))
 }
 
 fn settle_network(given: Option<String>) -> Result<String, ConfigError> {

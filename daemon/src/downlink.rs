@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! <state_dir>/logs/<execution>/<container>.console     console output, until purge
+//! <state_dir>/outputs/<execution>/<step>.json           output documents of errands, until purge
 //! <state_dir>/bundles/<execution>/                     files of the accepted bundle, until the end
 //! <state_dir>/outgoing/<execution>/                    an entry in the making
-//! <state_dir>/downlink/<execution>/                    the entry: report.json, <step>.tar, logs/<step>.<job>.stdout|stderr
+//! <state_dir>/downlink/<execution>/                    the entry: report.json, <step>.tar, outputs/<step>.json, logs/<step>.<job>.stdout|stderr
 //! ```
 //!
 //! Must not: publish an entry before all of it is on the medium.
@@ -113,6 +114,12 @@ impl Outbox {
         self.state_dir.join("bundles").join(id.to_string())
     }
 
+    /// Where the output document of a step is kept.
+    #[must_use]
+    pub fn output_path(&self, id: ExecutionId, step: &StepId) -> PathBuf {
+        self.state_dir.join("outputs").join(id.to_string()).join(format!("{step}.json"))
+    }
+
     fn outgoing(&self, id: ExecutionId) -> PathBuf {
         self.state_dir.join("outgoing").join(id.to_string())
     }
@@ -132,14 +139,14 @@ impl Outbox {
         transfer: &Transfer,
         volume: &Dir,
         limit: u64,
-    ) -> Result<(), Reason> {
+    ) -> Result<Collected, Reason> {
         let folder = self.outgoing(id);
         let listing = listing(&folder, step);
-        if listing.exists() {
-            return Ok(());
-        }
         let failed =
             |error: io::Error| Reason::new(Name::TransferError, format!("failed to write the outbox: {error}"));
+        if let Some(bytes) = read_if_there(&listing).map_err(failed)? {
+            return serde_json::from_slice(&bytes).map_err(|error| failed(error.into()));
+        }
         fs::create_dir_all(&folder).map_err(failed)?;
         let archive = format!("{step}.tar");
         let part = folder.join(format!("{archive}.part"));
@@ -152,7 +159,8 @@ impl Outbox {
         let destination = format!("/{}", transfer.destination);
         let collected = Collected { archive, content_type, content_length, sha256, destination, files };
         let bytes = serde_json::to_vec(&collected).map_err(|error| failed(error.into()))?;
-        disk::write_durably(&listing, &bytes).map_err(failed)
+        disk::write_durably(&listing, &bytes).map_err(failed)?;
+        Ok(collected)
     }
 
     /// Completes and publishes the entry of an execution. Done before, it is not done again.
@@ -179,6 +187,7 @@ impl Outbox {
                 downlinks.push(StepDownlink { step: planned.id.clone(), collected });
             }
         }
+        files.extend(self.export_outputs(execution, &outgoing)?);
         files.extend(self.export_logs(execution, &outgoing)?);
         let report = ReportDocument {
             perigee: env!("CARGO_PKG_VERSION").to_owned(),
@@ -192,6 +201,18 @@ impl Outbox {
         disk::sync_folder(&outgoing.join("logs"))?;
         fs::create_dir_all(self.state_dir.join("downlink"))?;
         disk::publish_folder(&outgoing, &entry)
+    }
+
+    fn export_outputs(&self, execution: &Execution, folder: &Path) -> io::Result<Vec<EntryFile>> {
+        let mut files = Vec::new();
+        for planned in &execution.plan.steps {
+            let kept = self.output_path(execution.plan.execution, &planned.id);
+            let Some(bytes) = read_if_there(&kept)? else { continue };
+            let path = format!("outputs/{}.json", planned.id);
+            disk::write_durably(&folder.join(&path), &bytes)?;
+            files.push(EntryFile { path, size: bytes.len() as u64, sha256: Digest::of(&bytes) });
+        }
+        Ok(files)
     }
 
     fn export_logs(&self, execution: &Execution, folder: &Path) -> io::Result<Vec<EntryFile>> {

@@ -73,7 +73,8 @@ impl Loop {
     pub fn new(parts: Parts) -> Self {
         let settings = parts.settings.borrow().clone();
         let outbox = Outbox::new(&settings.state_dir);
-        let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle);
+        let driver =
+            Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle, parts.queries.subscribe());
         Self {
             clock: parts.clock,
             settings: parts.settings,

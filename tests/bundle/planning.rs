@@ -114,6 +114,7 @@ fn planned(alter: impl FnOnce(&mut Sample)) -> Result<Plan, Rejection> {
         nodes: [node("mpu", "local"), node("fpga", "local"), node("gpu", "remote")].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        fisheye: None,
     };
     plan(&bundle, &board)
 }
@@ -146,12 +147,21 @@ fn uplink(id: &str) -> StepDocument {
         files: vec![super::sample::FILE.to_owned()],
     };
     let (id, on_failure, uplink) = (id.parse().expect("legal"), OnFailure::Stop, Some(document));
-    StepDocument { id, kind: StepKind::Uplink, on_failure, timeout_seconds: 300, pod_run: None, uplink, downlink: None }
+    StepDocument {
+        id,
+        kind: StepKind::Uplink,
+        on_failure,
+        timeout_seconds: 300,
+        pod_run: None,
+        uplink,
+        downlink: None,
+        errand: None,
+    }
 }
 
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {
     match &step.work {
         Work::PodRun { jobs } => jobs[0].node.as_str(),
-        Work::Errand(errand) => errand.node().as_str(),
+        Work::Errand(errand) => errand.node().expect("a node").as_str(),
     }
 }

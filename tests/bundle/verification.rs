@@ -265,9 +265,9 @@ fn paths_of_transfers_stay_in_their_volume_and_in_their_plain_form() {
 }
 
 #[test]
-fn images_in_bundles_are_refused_as_not_yet_supported() {
+fn an_image_that_no_step_loads_is_refused() {
     let refused = spoilt(|sample| drop(sample.files.insert("images/a.tar".to_owned(), b"x".to_vec())));
-    assert_reasons(&refused, &[("images/a.tar", "", "not yet supported")]);
+    assert_reasons(&refused, &[("images/a.tar", "", "no step loads this image")]);
 }
 
 fn verified(sample: &Sample) -> Result<VerifiedBundle, Rejection> {
@@ -308,5 +308,14 @@ fn downlink(source: &str, destination: &str) -> DownlinkDocument {
 
 fn step(id: &str, kind: StepKind) -> StepDocument {
     let (id, on_failure) = (id.parse().expect("legal"), OnFailure::Stop);
-    StepDocument { id, kind, on_failure, timeout_seconds: 300, pod_run: None, uplink: None, downlink: None }
+    StepDocument {
+        id,
+        kind,
+        on_failure,
+        timeout_seconds: 300,
+        pod_run: None,
+        uplink: None,
+        downlink: None,
+        errand: None,
+    }
 }

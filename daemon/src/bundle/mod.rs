@@ -4,6 +4,7 @@
 //! Must not: decide whether a bundle makes sense on this board; that is `verify` and `plan`.
 
 pub mod document;
+pub mod errands;
 pub mod limits;
 pub mod manifest;
 pub mod names;

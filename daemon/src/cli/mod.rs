@@ -86,6 +86,8 @@ enum Command {
     Wait(With<Wait>),
     /// Print console output.
     Logs(With<Logs>),
+    /// Print what a step has put out: a listing, images, a build's log, a pod's final state. JSON.
+    Output(With<OneId>),
     /// Print the event stream.
     Events(With<Events>),
     /// Lift the hold of executions.
@@ -196,6 +198,9 @@ struct Ground {
     /// Folder of the files to uplink [default: that of the operation].
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
+    /// Folder of the image archives to load on board [default: that of the operation].
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// A node that the board has besides mpu, gpu and fpga; may be repeated.
     #[arg(long = "node", value_name = "NODE")]
     nodes: Vec<String>,
@@ -346,6 +351,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
         Command::History(with) => operate::history(&client()?, &with.own.id, json(with.format), out),
         Command::Wait(with) => operate::wait(&client()?, &with.own, json(with.format), out),
         Command::Logs(with) => operate::logs(&client()?, &with.own, out),
+        Command::Output(with) => operate::output(&client()?, &with.own.id, out),
         Command::Events(with) => operate::events(&client()?, &with.own, json(with.format), out),
         Command::Release(with) => operate::verb(&client()?, &with.own.ids, "release", json(with.format), out),
         Command::Stop(with) => {

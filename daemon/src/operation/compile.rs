@@ -40,6 +40,8 @@ pub struct Surroundings<'a> {
     pub files: Option<&'a dyn Fn(&str) -> SourceFile>,
     /// Where the sources are looked up, for findings.
     pub folder: &'a str,
+    /// What an image archive is; `None` when archives are not to be looked at.
+    pub images: Option<&'a dyn Fn(&str) -> SourceFile>,
 }
 
 /// The parts of a bundle.
@@ -53,6 +55,8 @@ pub struct Compiled {
     pub manifests: Vec<(String, String)>,
     /// Files to pack, in archive order.
     pub files: Vec<PackedFile>,
+    /// Image archives to pack, in archive order.
+    pub images: Vec<PackedFile>,
 }
 
 /// A file of the bundle and where its content comes from.
@@ -77,18 +81,28 @@ pub fn compile(
     known_nodes(&operation.mentions, around, findings);
     let uplinked = present_files(&operation.mentions, around, findings);
     let groups = groups(&operation.tasks);
-    let mut compiled = Compiled { steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
+    let mut compiled = Compiled {
+        steps: Vec::new(),
+        groups: Vec::new(),
+        manifests: Vec::new(),
+        files: Vec::new(),
+        images: images(&operation.mentions, around, findings),
+    };
     for (index, task) in operation.tasks.iter().enumerate() {
         let step = match &task.kind {
             TaskKind::PodRun(run) => pod_run(task, run, (index, groups[index]), around, &mut compiled, findings)?,
             TaskKind::Uplink(uplink) => place(task, uplink, index, &mut compiled, findings),
             TaskKind::Downlink(downlink) => Some(StepDocument {
                 downlink: Some(DownlinkDocument {
-                    volume: task.volume.clone(),
+                    volume: downlink.volume.clone(),
                     sources: downlink.sources.clone(),
                     destination: downlink.destination.clone(),
                 }),
                 ..step(task, StepKind::Downlink, GRACE_SECONDS)
+            }),
+            TaskKind::Errand(errand) => Some(StepDocument {
+                errand: Some(errand.document.clone()),
+                ..step(task, StepKind::Errand, errand.timeout_seconds)
             }),
         };
         compiled.steps.extend(step);
@@ -116,7 +130,7 @@ fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), Doc
             findings.error(Place::START, "tasks", message, "split the operation, or move data into files");
         }
     }
-    let entries = 1 + compiled.manifests.len() + compiled.files.len();
+    let entries = 1 + compiled.manifests.len() + compiled.files.len() + compiled.images.len();
     if entries > ENTRIES {
         let message = format!("the bundle would have {entries} entries, the limit is {ENTRIES}");
         findings.error(Place::START, "tasks", message, "split the operation, or uplink one archive");
@@ -157,6 +171,7 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         pod_run: None,
         uplink: None,
         downlink: None,
+        errand: None,
     }
 }
 
@@ -201,6 +216,20 @@ fn present_files(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut 
         }
     }
     bytes_in_all
+}
+
+/// Looks every image archive up; one that several tasks load flies once.
+fn images(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut Findings) -> Vec<PackedFile> {
+    let mut packed: BTreeMap<String, PackedFile> = BTreeMap::new();
+    for Mention { value, place, field } in &mentions.archives {
+        let entry = format!("images/{value}");
+        if !matches!(around.images.map(|look| look(value)), None | Some(SourceFile::File { .. })) {
+            let hint = "put it beside the operation, or name its folder with --images";
+            findings.error(*place, field, format!("no archive `{value}`"), hint);
+        }
+        packed.insert(entry.clone(), PackedFile { entry, source: value.clone() });
+    }
+    packed.into_values().collect()
 }
 
 /// Pods of one group live at the same time: hostnames and host ports must differ.
@@ -277,7 +306,7 @@ fn pod_run(
             pod: hostname,
             pod_name: run.pod_name.clone(),
             node: run.node.clone(),
-            volume: task.volume.clone(),
+            volume: run.volume.clone(),
             max_duration_seconds: seconds,
         }),
         ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)
@@ -305,12 +334,12 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
                 args: run.args.clone(),
                 env: run.env.clone(),
                 ports: run.ports.iter().map(|(port, _)| *port).collect(),
-                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned() }],
+                volume_mounts: vec![Mount { name: run.volume.clone(), mount_path: DATA.to_owned() }],
                 security_context: SecurityContext::hardened(),
             }],
             volumes: vec![Volume {
-                name: task.volume.clone(),
-                persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
+                name: run.volume.clone(),
+                persistent_volume_claim: Claim { claim_name: claim(tenant, &run.volume) },
             }],
         },
     }
@@ -348,7 +377,7 @@ fn place(
             compiled.files.push(PackedFile { entry, source: source.clone() });
         }
     }
-    let mut document = UplinkDocument { volume: task.volume.clone(), destination: uplink.destination.clone(), files };
+    let mut document = UplinkDocument { volume: uplink.volume.clone(), destination: uplink.destination.clone(), files };
     document.files.sort();
     Some(StepDocument { uplink: Some(document), ..step(task, StepKind::Uplink, GRACE_SECONDS) })
 }

@@ -8,13 +8,13 @@ use super::tasks::{Mention, Mentions};
 use super::tree::Node;
 use crate::bundle::limits::{DEFAULT_MAX_DURATION_MINUTES, MAX_DURATION_MINUTES};
 use crate::bundle::manifest::{Port, Protocol, Variable};
-use crate::bundle::{NodeName, PodName};
+use crate::bundle::{NodeName, PodName, VolumeName};
 
 /// Nodes that Clustergate-2 documents; a board's own table decides on board.
 pub const DOCUMENTED_NODES: [&str; 4] = ["default", "fpga", "gpu", "mpu"];
 
-pub(super) const KEYS: [&str; 9] =
-    ["pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
+pub(super) const KEYS: [&str; 10] =
+    ["volume", "pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
 
 /// `dphi.space.cg2.pod.run`.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct PodRun {
     pub command: Option<Vec<String>>,
     /// Replaces the image's CMD.
     pub args: Option<Vec<String>>,
+    /// The tenant's volume, at `/data`.
+    pub volume: VolumeName,
     /// Environment.
     pub env: Vec<Variable>,
     /// Port maps.
@@ -42,6 +44,7 @@ pub struct PodRun {
 pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<PodRun> {
     let pod_name = fields.required_name("pod_name", "name the pod; its hostname is <tenant>-<pod_name>", findings);
     let image = image(fields, findings);
+    let volume = fields.required_name("volume", "name the volume to attach", findings);
     let items = |texts: Vec<(String, Place)>| texts.into_iter().map(|(text, _)| text).collect();
     let command = fields.texts("command", findings).map(items);
     let args = fields.texts("args", findings).map(items);
@@ -55,6 +58,7 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
     let merge = fields.boolean("merge", findings).unwrap_or(false);
     Some(PodRun {
         pod_name: pod_name?,
+        volume: volume?,
         image: image?,
         command,
         args,
@@ -66,7 +70,7 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
     })
 }
 
-fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
+pub(super) fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     let path = fields.name("image");
     let node = fields.required("image", "write `image:` with `name:` and `tag:` below it", findings)?;
     let image = Fields::open(node, &path, findings)?;
@@ -169,7 +173,7 @@ fn port(node: &Node, path: &str, findings: &mut Findings) -> Option<Port> {
     Some(Port { container_port: container?, host_port: host?, protocol: protocol? })
 }
 
-fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {
+pub(super) fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {
     let Some(given) = fields.text("node", findings) else {
         return if fields.get("node").is_none() { NodeName::any_case("default").ok() } else { None };
     };

@@ -2,16 +2,17 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
-mod errand;
+pub mod errand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-pub use errand::{Errand, Transfer};
+pub use errand::{Errand, Instrument, Transfer};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::document::{OnFailure, OperationInfo, Sequence};
+use crate::bundle::errands::ErrandDocument;
 use crate::bundle::manifest::{Container, Port, Variable, claim};
 use crate::bundle::{ExecutionId, Hostname, NodeName, PodName, StepId, Tenant, VolumeName};
 use crate::reason::Name;
@@ -26,6 +27,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// The fisheye camera, if there is one.
+    pub fisheye: Option<Instrument>,
 }
 
 /// An execution as it will be carried out.
@@ -143,7 +146,7 @@ impl PlannedStep {
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Errand(errand) => Some(errand.node()),
+            Work::Errand(errand) => errand.node(),
         }
     }
 
@@ -216,7 +219,7 @@ impl Planner<'_> {
     fn groups(&mut self) -> Vec<Option<u32>> {
         let manifest = |index: usize| match &self.bundle.steps()[index].work {
             VerifiedWork::PodRun(run, _) => Some(run.manifest.as_str()),
-            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => None,
+            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => None,
         };
         let count = self.bundle.steps().len();
         let mut groups = Vec::with_capacity(count);
@@ -261,19 +264,23 @@ impl Planner<'_> {
     fn volume_homes(&mut self) -> BTreeMap<VolumeName, NodeName> {
         let mut homes: BTreeMap<VolumeName, NodeName> = BTreeMap::new();
         for (index, step) in self.bundle.steps().iter().enumerate() {
-            let VerifiedWork::PodRun(run, _) = &step.work else { continue };
-            let Some(node) = self.node(index, &run.node) else { continue };
-            match homes.get(&run.volume) {
+            let (volume, node) = match &step.work {
+                VerifiedWork::PodRun(run, _) => (&run.volume, self.node(index, &run.node)),
+                VerifiedWork::Errand(ErrandDocument::FisheyeCapture(capture)) => (&capture.volume, self.fisheye_node()),
+                VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => continue,
+            };
+            let Some(node) = node else { continue };
+            match homes.get(volume) {
                 Some(home) if self.board.nodes.get(home) != self.board.nodes.get(&node) => {
                     let message = format!(
                         "volume `{}` would be on `{home}` and on `{node}`, which have Podmans of their own",
-                        run.volume
+                        volume
                     );
                     self.object(index, "pod_run.volume", message);
                 }
                 Some(_) => {}
                 None => {
-                    homes.insert(run.volume.clone(), node);
+                    homes.insert(volume.clone(), node);
                 }
             }
         }
@@ -298,6 +305,7 @@ impl Planner<'_> {
                 sources: downlink.sources.clone(),
                 destination: downlink.destination.clone(),
             }))),
+            VerifiedWork::Errand(document) => self.errand(index, document, homes),
             VerifiedWork::PodRun(run, container) => {
                 let job = PlannedJob {
                     pod_name: run.pod_name.clone(),

@@ -19,13 +19,13 @@ use super::inspected::Inspected;
 use crate::wire;
 
 /// The API version that 4.3.1 and 5.x both speak.
-const PREFIX: &str = "/v4.3.1/libpod";
+pub(super) const PREFIX: &str = "/v4.3.1/libpod";
 /// Deadline of a call that only looks.
 pub const LOOK: Duration = Duration::from_secs(10);
 /// Deadline of a call that makes, starts or removes something; networks take Podman up to some seconds.
 pub const WORK: Duration = Duration::from_secs(60);
 /// Longest answer that is read.
-const ANSWER_BYTES: usize = 16 << 20;
+pub(super) const ANSWER_BYTES: usize = 16 << 20;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +79,7 @@ impl Endpoint {
         &self.socket
     }
 
-    fn unreachable(&self, why: impl Into<String>) -> ApiError {
+    pub(super) fn unreachable(&self, why: impl Into<String>) -> ApiError {
         ApiError::Unreachable { socket: self.socket.display().to_string(), why: why.into() }
     }
 
@@ -96,7 +96,13 @@ impl Endpoint {
         }
     }
 
-    async fn raw(&self, deadline: Duration, method: Method, path: &str, body: wire::Body) -> Result<Vec<u8>, ApiError> {
+    pub(super) async fn raw(
+        &self,
+        deadline: Duration,
+        method: Method,
+        path: &str,
+        body: wire::Body,
+    ) -> Result<Vec<u8>, ApiError> {
         let path = format!("{PREFIX}{path}");
         let exchange = wire::exchange(&self.socket, method, &path, body, ANSWER_BYTES);
         match tokio::time::timeout(deadline, exchange).await {
@@ -319,17 +325,17 @@ impl Endpoint {
         }
     }
 
-    fn parsed<T: for<'de> Deserialize<'de>>(&self, answer: &[u8]) -> Result<T, ApiError> {
+    pub(super) fn parsed<T: for<'de> Deserialize<'de>>(&self, answer: &[u8]) -> Result<T, ApiError> {
         serde_json::from_slice(answer)
             .map_err(|error| self.unreachable(format!("an answer that cannot be read: {error}")))
     }
 }
 
-fn refused(status: u16, message: String) -> ApiError {
+pub(super) fn refused(status: u16, message: String) -> ApiError {
     if status == 404 { ApiError::NotFound(message) } else { ApiError::Refused { status, message } }
 }
 
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fault {
         message: String,
@@ -338,7 +344,7 @@ fn message(body: &[u8]) -> String {
         .map_or_else(|_| String::from_utf8_lossy(body).trim().to_owned(), |fault| fault.message)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

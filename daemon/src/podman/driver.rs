@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::api::{ApiError, Endpoint};
 use super::console::{self, ConsoleError};
 use super::failure;
@@ -19,6 +21,7 @@ use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
 use crate::handle::Handle;
+use crate::ledger::Queries;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
@@ -49,27 +52,35 @@ pub enum Occasion {
 /// Carries out effects on the nodes.
 #[derive(Debug, Clone)]
 pub struct Driver {
-    pub(super) settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
     health: Health,
-    pub(super) outbox: Outbox,
-    pub(super) handle: Handle,
+    pub(crate) outbox: Outbox,
+    pub(crate) handle: Handle,
+    queries: watch::Receiver<Option<Queries>>,
 }
 
 impl Driver {
     /// A driver for the nodes of a configuration.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, outbox: Outbox, health: Health, handle: Handle) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        outbox: Outbox,
+        health: Health,
+        handle: Handle,
+        queries: watch::Receiver<Option<Queries>>,
+    ) -> Self {
         let nodes = settings.nodes.iter().map(|(name, socket)| (name.clone(), Endpoint::new(socket))).collect();
-        Self { settings, nodes, network_turn: Arc::default(), turns: Turns::default(), health, outbox, handle }
+        Self { settings, nodes, network_turn: Arc::default(), turns: Turns::default(), health, outbox, handle, queries }
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.
     #[must_use]
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
-        let fresh = Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
+        let fresh =
+            Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
         Self { turns: self.turns.clone(), ..fresh }
     }
 
@@ -102,7 +113,7 @@ impl Driver {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
                 Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
-                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Errand { step, .. } => driver.errand(&execution, step, occasion).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });
@@ -116,13 +127,24 @@ impl Driver {
         &execution.plan.steps[attempt.step].jobs()[attempt.job]
     }
 
-    pub(super) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
+    /// What has ended, while the index is open.
+    pub(crate) fn queries(&self) -> Option<Queries> {
+        self.queries.borrow().clone()
+    }
+
+    /// Every Podman once, however many nodes share it.
+    pub(crate) fn endpoints(&self) -> Vec<&Endpoint> {
+        let by_socket: BTreeMap<&Path, &Endpoint> = self.nodes.values().map(|one| (one.socket(), one)).collect();
+        by_socket.into_values().collect()
+    }
+
+    pub(crate) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
         let gone = || Reason::new(Name::EngineUnreachable, format!("node `{node}` is no longer in the configuration"));
         self.nodes.get(node).ok_or_else(gone)
     }
 
     /// Calls until Podman answers or nobody wants the answer any more (`None`).
-    pub(super) async fn answered<T, F: Future<Output = Result<T, ApiError>>>(
+    pub(crate) async fn answered<T, F: Future<Output = Result<T, ApiError>>>(
         &self,
         endpoint: &Endpoint,
         wanted: impl Fn(&Board) -> bool,

@@ -1,8 +1,8 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves
-//! files through [`files`], `turns` keeps making and clearing apart; [`console`] keeps output; [`health`] knows which
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files
+//! reports, [`files`] guards volumes, [`images`] knows whose an image is, `turns` keeps making and clearing apart; [`console`] keeps output; [`health`] knows which
 //! Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
@@ -13,9 +13,10 @@ pub mod driver;
 pub mod failure;
 pub mod files;
 pub mod health;
+pub mod images;
 mod inspected;
 pub mod prepare;
-mod transfer;
+mod report;
 mod turns;
 
 pub use api::{ApiError, Endpoint};

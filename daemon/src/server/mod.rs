@@ -68,6 +68,7 @@ pub fn reading() -> Router<Desk> {
         .route("/v1/executions/{id}", get(queries::show))
         .route("/v1/executions/{id}/history", get(queries::history))
         .route("/v1/executions/{id}/logs", get(logs::logs))
+        .route("/v1/executions/{id}/output", get(queries::output))
         .route("/v1/wait", get(wait::wait))
         .route("/v1/events", get(events::events))
         .route("/v1/nodes", get(queries::nodes))

@@ -14,7 +14,7 @@ use crate::plan::{Needs, PlannedJob, PlannedStep, Work};
 use crate::reason::Reason;
 use crate::sequence::cascade::obstacle;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Job, JobState, Phase, Remains, StepState};
+use crate::sequence::state::{AttemptId, Board, Execution, Job, JobState, Output, Phase, Remains, StepState};
 
 /// `status` of an execution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct ExecutionStatus {
 pub struct StepStatus {
     /// Its name.
     pub id: StepId,
-    /// `pod_run`, `uplink` or `downlink`.
+    /// `pod_run`, or the name of its errand.
     pub kind: String,
     /// Where it is.
     pub state: State,
@@ -66,6 +66,9 @@ pub struct StepStatus {
     pub timeout_seconds: u32,
     /// Its merge group.
     pub group: Option<u32>,
+    /// Its output document, if it left one.
+    #[serde(default)]
+    pub output: Option<Output>,
     /// When it started.
     pub started_at: Option<jiff::Timestamp>,
     /// When it ended.
@@ -236,6 +239,10 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
         on_failure: planned.on_failure,
         timeout_seconds: planned.timeout_seconds,
         group: planned.group,
+        output: match &step.state {
+            StepState::Waiting | StepState::Active { .. } => None,
+            StepState::Ended { output, .. } => *output,
+        },
         started_at: started.map(|at| at.wall),
         ended_at: ended.map(|at| at.wall),
         jobs: (0..step.jobs.len()).map(|job| job_status(execution, index, job, state)).collect(),
