@@ -3,15 +3,17 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod instruments;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use instruments::{InstrumentsFragment, settle_fisheye};
 use serde::Deserialize;
 
 use crate::bundle::NodeName;
 use crate::plan::{Board, Instrument};
-use crate::podman::images::is_qualified;
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -81,22 +83,6 @@ struct NodeFragment {
 struct NetworkFragment {
     name: Option<String>,
     isolation: Option<Isolation>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct InstrumentsFragment {
-    fisheye: Option<InstrumentFragment>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InstrumentFragment {
-    image: String,
-    #[serde(default)]
-    command: Option<Vec<String>>,
-    #[serde(default)]
-    node: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -293,7 +279,7 @@ impl Fragment {
             },
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
-            instruments: InstrumentsFragment { fisheye: over.instruments.fisheye.or(self.instruments.fisheye) },
+            instruments: over.instruments.or(self.instruments),
         }
     }
 
@@ -305,7 +291,7 @@ impl Fragment {
             let known: Vec<&str> = nodes.keys().map(NodeName::as_str).collect();
             value("default_node", format!("`{asked}` is not among the nodes: {}", known.join(", ")))
         })?;
-        let fisheye = settle_fisheye(self.instruments.fisheye, &nodes)?;
+        let fisheye = settle_fisheye(self.instruments.fisheye, &nodes, self.image_prefixes.as_deref().unwrap_or_default())?;
         let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
         Ok(Settings {
             uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
@@ -372,24 +358,6 @@ fn settle_nodes(given: Option<BTreeMap<String, NodeFragment>>) -> Result<BTreeMa
     Ok(nodes)
 }
 
-fn settle_fisheye(
-    given: Option<InstrumentFragment>,
-    nodes: &BTreeMap<NodeName, PathBuf>,
-) -> Result<Option<Instrument>, ConfigError> {
-    const KEY: &str = "instruments.fisheye";
-    let Some(InstrumentFragment { image, command, node }) = given else { return Ok(None) };
-    // A bare name would be looked up among the tenant's own images first.
-    let tagged = image.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    if !is_qualified(&image) || !tagged {
-        return Err(value(KEY, format!("image: found `{image}`, expected a full name such as localhost/fisheye:1")));
-    }
-    let node = node.map(|name| {
-        let legal = NodeName::any_case(&name).ok().filter(|name| nodes.contains_key(name));
-        legal.ok_or_else(|| value(KEY, format!("node: `{name}` is not among the nodes")))
-    });
-    Ok(Some(Instrument { image, command, node: node.transpose()? }))
-}
-
 fn settle_network(given: Option<String>) -> Result<String, ConfigError> {
     let name = given.unwrap_or_else(|| "perigee".to_owned());
     // A tenant's own network is `<name>-<tenant>`; Podman's names take letters, digits, `_`, `.` and `-`.
@@ -408,6 +376,19 @@ mod tests {
     fn settle(text: &str) -> Result<Settings, String> {
         let fragment: Fragment = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
         fragment.settle().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_instrument_is_named_in_full_and_is_no_tenants() {
+        let with = |image: &str, more: &str| settle(&format!("instruments: {{fisheye: {{image: \"{image}\"}}}}\n{more}"));
+        assert!(with("localhost/fisheye:1", "").is_ok_and(|settings| settings.fisheye.is_some()));
+        for image in ["fisheye:1", "localhost/fisheye"] {
+            assert!(with(image, "").is_err_and(|why| why.contains("expected a full name")), "{image}");
+        }
+        assert!(with("localhost/team/fisheye:1", "").is_err_and(|why| why.contains("a tenant's by its name")));
+        assert!(with("localhost/team/fisheye:1", "image_prefixes: [localhost/team]").is_ok());
+        let elsewhere = settle("instruments: {fisheye: {image: \"localhost/a:1\", node: moon}}");
+        assert!(elsewhere.is_err_and(|why| why.contains("not among the nodes")));
     }
 
     #[test]
