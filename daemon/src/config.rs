@@ -4,6 +4,7 @@
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
 mod instruments;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 use instruments::{InstrumentsFragment, settle_fisheye};
 use serde::Deserialize;
 
+use self::policy::PolicyFragment;
 use crate::bundle::NodeName;
+use crate::plan::policy::Policy;
 use crate::plan::{Board, Instrument};
 
 /// Files and directories that are read when `--config` does not name one file.
@@ -54,7 +57,7 @@ pub enum ConfigError {
 }
 
 /// What one file may say. Every key is optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fragment {
     state_dir: Option<PathBuf>,
@@ -67,6 +70,7 @@ pub struct Fragment {
     stop_grace_seconds: Option<u32>,
     time_scale: Option<u32>,
     limits: LimitsFragment,
+    policy: PolicyFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
     instruments: InstrumentsFragment,
@@ -148,6 +152,8 @@ pub struct Settings {
     pub rejected: usize,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// What pods may ask for.
+    pub policy: Policy,
     /// Group whose members may use the control socket.
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
@@ -197,6 +203,7 @@ impl Settings {
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
             fisheye: self.fisheye.clone(),
+            policy: self.policy.clone(),
         }
     }
 }
@@ -277,6 +284,7 @@ impl Fragment {
                 rejected: over.limits.rejected.or(self.limits.rejected),
                 downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
             },
+            policy: self.policy.overridden_by(over.policy),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
             instruments: over.instruments.or(self.instruments),
@@ -291,7 +299,8 @@ impl Fragment {
             let known: Vec<&str> = nodes.keys().map(NodeName::as_str).collect();
             value("default_node", format!("`{asked}` is not among the nodes: {}", known.join(", ")))
         })?;
-        let fisheye = settle_fisheye(self.instruments.fisheye, &nodes, self.image_prefixes.as_deref().unwrap_or_default())?;
+        let fisheye =
+            settle_fisheye(self.instruments.fisheye, &nodes, self.image_prefixes.as_deref().unwrap_or_default())?;
         let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
         Ok(Settings {
             uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
@@ -310,6 +319,7 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             rejected: bounded("limits.rejected", self.limits.rejected, 32, 1..=10_000)?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
             fisheye,
@@ -380,7 +390,8 @@ mod tests {
 
     #[test]
     fn an_instrument_is_named_in_full_and_is_no_tenants() {
-        let with = |image: &str, more: &str| settle(&format!("instruments: {{fisheye: {{image: \"{image}\"}}}}\n{more}"));
+        let with =
+            |image: &str, more: &str| settle(&format!("instruments: {{fisheye: {{image: \"{image}\"}}}}\n{more}"));
         assert!(with("localhost/fisheye:1", "").is_ok_and(|settings| settings.fisheye.is_some()));
         for image in ["fisheye:1", "localhost/fisheye"] {
             assert!(with(image, "").is_err_and(|why| why.contains("expected a full name")), "{image}");
@@ -422,6 +433,8 @@ mod tests {
             ("network: {name: 'a b'}", "network.name"),
             ("stat_dir: /x", "stat_dir"),
             ("limits: {pidz: 3}", "pidz"),
+            ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
+            ("policy: {allow: [all]}", "all"),
         ] {
             let error = settle(text).expect_err(text);
             assert!(error.contains(key), "{error}");

@@ -318,6 +318,15 @@ impl Outbox {
     pub fn tidy(&self, id: ExecutionId) -> io::Result<()> {
         disk::remove_folder(&self.bundle_folder(id))
     }
+
+    /// Removes the console output and output documents of a purged execution; its entry stays until the ground has it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
+        let folders = ["logs", "outputs"].map(|folder| self.state_dir.join(folder).join(id.to_string()));
+        folders.iter().try_for_each(|folder| disk::remove_folder(folder))
+    }
 }
 
 /// The status as it will be when the execution has ended: the report is the last thing before that.

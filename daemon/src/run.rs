@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
 use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
@@ -18,9 +19,10 @@ use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
-use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
+use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
 use crate::storage::Storage;
 use crate::systemd::Manager;
+use crate::time::Timestamp;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -43,6 +45,8 @@ pub struct Loop {
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stuck: VecDeque<Event>,
+    /// When the latest decision was drawn.
+    decided: Timestamp,
     config_trouble: Option<String>,
     manager: Manager,
 }
@@ -76,6 +80,7 @@ impl Loop {
         let driver =
             Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle, parts.queries.subscribe());
         Self {
+            decided: parts.clock.now(),
             clock: parts.clock,
             settings: parts.settings,
             storage: Storage::closed(parts.queries),
@@ -162,7 +167,7 @@ impl Loop {
     /// Until the next deadline, the next try of a ledger in trouble, or the watchdog; for ever when there is none. What
     /// is due waits for a ledger that fails: it could not be recorded.
     fn pause(&self) -> Duration {
-        let deadline = deadline::next(&self.board).map(|(at, _)| self.clock.until(at));
+        let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
         let all = [deadline, retry, self.manager.watchdog_pause()];
@@ -179,7 +184,7 @@ impl Loop {
         for event in std::mem::take(&mut self.stuck) {
             self.step(event);
         }
-        if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
+        if deadline::next(&self.board, self.decided).is_some_and(|(at, _)| at <= self.clock.now().boot) {
             self.step(Event::TimePassed(self.away()));
         }
     }
@@ -200,7 +205,7 @@ impl Loop {
     fn step(&mut self, event: Event) {
         let kept = event.clone();
         match self.think_save_do_tell(event) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Answer::Refused(refusal @ (Refusal::Stale { .. } | Refusal::Late(_)))) => {
                 tracing::debug!(%refusal, "a report changed nothing");
             }
@@ -214,18 +219,20 @@ impl Loop {
         }
     }
 
-    fn think_save_do_tell(&mut self, event: Event) -> Result<(), Answer> {
+    fn think_save_do_tell(&mut self, event: Event) -> Result<Vec<Outcome>, Answer> {
         // A medium that flushes slowly has the whole of the watchdog's time for each decision.
         self.manager.alive();
         // Think.
-        let decision = decide(&self.board, event, self.clock.now())?;
+        let now = self.clock.now();
+        let decision = decide(&self.board, event, now)?;
         // Save.
         self.save(&decision.records)?;
+        self.decided = now;
         // Do.
         self.carry_out(decision.effects, Occasion::Decided);
         // Tell.
         self.publish();
-        Ok(())
+        Ok(decision.outcomes)
     }
 
     fn save(&mut self, records: &[crate::sequence::Recorded]) -> Result<(), Answer> {
@@ -244,6 +251,9 @@ impl Loop {
             }
         }
         self.storage.reflect(position, records, &ended);
+        for recorded in records.iter().filter(|recorded| recorded.record == Record::Purged) {
+            self.forget(recorded.execution);
+        }
         for execution in ended {
             let id = execution.plan.execution;
             if let Err(error) = self.outbox.tidy(id) {
@@ -251,6 +261,13 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// The console output of what an operator purged goes with it.
+    fn forget(&self, id: ExecutionId) {
+        if let Err(error) = self.outbox.forget(id) {
+            tracing::error!(execution = %id, %error, "failed to remove the console output of a purged execution");
+        }
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {

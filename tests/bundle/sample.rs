@@ -46,7 +46,8 @@ impl Sample {
 
     /// Entry texts and bytes, in archive order.
     pub(crate) fn contents(&self) -> Vec<(String, Vec<u8>)> {
-        let sequence = document::write(Sequence::PATH, &Sequence { steps: self.steps.clone() }).expect("writes");
+        let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: self.steps.clone() })
+            .expect("writes");
         let mut contents = vec![(Sequence::PATH.to_owned(), sequence.into_bytes())];
         for (path, pods) in &self.manifests {
             let texts: Vec<String> = pods.iter().map(|pod| document::write(path, pod).expect("writes")).collect();
@@ -110,17 +111,29 @@ pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Result<(Header, Contents), Rea
 fn step(id: &str, kind: StepKind, timeout_seconds: u32) -> StepDocument {
     let id = id.parse().expect("legal");
     let on_failure = OnFailure::Stop;
-    StepDocument { id, kind, on_failure, timeout_seconds, pod_run: None, uplink: None, downlink: None, errand: None }
+    StepDocument {
+        id,
+        kind,
+        on_failure,
+        timeout_seconds,
+        pod_run: None,
+        uplink: None,
+        downlink: None,
+        errand: None,
+        flow: Default::default(),
+    }
 }
 
 fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
     PodRunDocument {
+        jobs: None,
         manifest: MANIFEST.to_owned(),
         pod: format!("client1-{name}").parse().expect("legal"),
         pod_name: name.parse().expect("legal"),
         node: "mpu".parse().expect("legal"),
         volume: "payload".parse().expect("legal"),
         max_duration_seconds,
+        options: Box::default(),
     }
 }
 
@@ -132,9 +145,15 @@ pub(crate) fn pod(name: &str, active_deadline_seconds: u32) -> Pod {
         image_pull_policy: "Never".to_owned(),
         command: Some(vec!["/bin/sh".to_owned()]),
         args: None,
+        working_dir: None,
+        resources: None,
         env: Vec::new(),
         ports: Vec::new(),
-        volume_mounts: vec![Mount { name: "payload".parse().expect("legal"), mount_path: "/data".to_owned() }],
+        volume_mounts: vec![Mount {
+            name: "payload".parse().expect("legal"),
+            mount_path: "/data".to_owned(),
+            read_only: false,
+        }],
         security_context: SecurityContext::hardened(),
     };
     let volume = PodVolume {
@@ -149,6 +168,8 @@ pub(crate) fn pod(name: &str, active_deadline_seconds: u32) -> Pod {
             hostname,
             restart_policy: "Never".to_owned(),
             active_deadline_seconds,
+            host_ipc: false,
+            host_pid: false,
             containers: vec![container],
             volumes: vec![volume],
         },

@@ -69,7 +69,7 @@ fn every_documented_field_of_a_pod_run_flies() {
     assert_eq!(job.pod.args, Some(vec!["-c".to_owned(), echo.to_owned()]));
     let variable = |name: &str, value: &str| Variable { name: name.to_owned(), value: value.to_owned() };
     assert_eq!(job.pod.env, [variable("LOG_LEVEL", "info"), variable("CONFIG_PATH", "/data/config/config.yaml")]);
-    assert_eq!(job.pod.ports, [Port { container_port: 8080, host_port: 8080, protocol: Protocol::Tcp }]);
+    assert_eq!(job.pod.ports, [Port { container_port: 8080, host_port: 8080, host_ip: None, protocol: Protocol::Tcp }]);
     assert_eq!(parts.manifests[0].0, "manifests/0001-client1-test.yaml");
 }
 

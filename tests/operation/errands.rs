@@ -24,7 +24,9 @@ fn said(kind: &str, keys: &[&str]) -> String {
 
 #[test]
 fn a_listing_is_two_levels_deep_by_default_and_without_a_volume_of_all_of_them() {
-    let Errand::FilesList(list) = errand("files.list", &["folder: /data/a/", "volume: payload"]) else { panic!("a list") };
+    let Errand::FilesList(list) = errand("files.list", &["folder: /data/a/", "volume: payload"]) else {
+        panic!("a list")
+    };
     let node = "mpu".parse().expect("legal");
     let claim = Some("client1.payload".to_owned());
     assert_eq!(list, FilesList { node, claim, folder: "a".to_owned(), depth: 2 });
@@ -42,21 +44,38 @@ fn a_folder_without_a_volume_is_refused() {
 
 #[test]
 fn neither_the_whole_volume_nor_wildcards_are_deleted_or_moved() {
-    assert!(said("files.delete", &["volume: v", "source: [/]"]).contains("tasks[0].source[0]: `/` is the whole volume"));
-    assert!(said("files.delete", &["volume: v", "source: [a, '*.txt']"]).contains("tasks[0].source[1]: `*.txt` holds a wildcard"));
+    assert!(
+        said("files.delete", &["volume: v", "source: [/]"]).contains("tasks[0].source[0]: `/` is the whole volume")
+    );
+    assert!(
+        said("files.delete", &["volume: v", "source: [a, '*.txt']"])
+            .contains("tasks[0].source[1]: `*.txt` holds a wildcard")
+    );
     assert!(said("files.delete", &["volume: v", "source: []"]).contains("the list is empty"));
-    assert!(said("files.move", &["volume: v", "source: a", "destination: a/b"]).contains("`a/b` is `a` itself or lies in it"));
+    assert!(
+        said("files.move", &["volume: v", "source: a", "destination: a/b"])
+            .contains("`a/b` is `a` itself or lies in it")
+    );
     assert!(said("files.move", &["volume: v", "source: a", "destination: ../b"]).contains("leaves its root"));
     assert!(said("files.move", &["volume: v", "source: a"]).contains("tasks[0].destination: missing"));
 }
 
 #[test]
 fn a_build_has_the_budget_of_its_duration_and_grace() {
-    let keys = ["volume: v", "dockerfile: /b/Dockerfile", "context: ./b/", "image: {name: app, tag: \"1\"}", "max_duration: 30"];
+    let keys = [
+        "volume: v",
+        "dockerfile: /b/Dockerfile",
+        "context: ./b/",
+        "image: {name: app, tag: \"1\"}",
+        "max_duration: 30",
+    ];
     let (parts, plan) = flown(&operation("docker.build", &keys));
     assert_eq!(parts.steps[0].timeout_seconds, 2100);
     let Work::Errand(Errand::Build(build)) = &plan.steps[0].work else { panic!("a build") };
-    assert_eq!((build.dockerfile.as_str(), build.context.as_str(), build.image.as_str()), ("b/Dockerfile", "b", "app:1"));
+    assert_eq!(
+        (build.dockerfile.as_str(), build.context.as_str(), build.image.as_str()),
+        ("b/Dockerfile", "b", "app:1")
+    );
     assert_eq!(build.max_duration_seconds, 1800);
 }
 
@@ -74,10 +93,13 @@ fn an_image_of_ones_own_is_named_without_a_registry() {
 #[test]
 fn an_archive_comes_from_the_bundle_or_from_a_volume() {
     let image = "image: {name: app, tag: \"1\"}";
-    let Errand::ImageLoad(load) = errand("docker.image.load", &["volume: v", "source: /data/x.tar", image]) else { panic!("a load") };
+    let Errand::ImageLoad(load) = errand("docker.image.load", &["volume: v", "source: /data/x.tar", image]) else {
+        panic!("a load")
+    };
     assert_eq!(load.archive, Archive::Volume { claim: "client1.v".to_owned(), path: "x.tar".to_owned() });
     let (parts, _) = compiled(&operation("docker.image.load", &["archive: x.tar", "node: Gpu", image]), None);
-    let packed: Vec<(String, String)> = parts.expect("flies").images.into_iter().map(|file| (file.entry, file.source)).collect();
+    let packed: Vec<(String, String)> =
+        parts.expect("flies").images.into_iter().map(|file| (file.entry, file.source)).collect();
     assert_eq!(packed, [("images/x.tar".to_owned(), "x.tar".to_owned())]);
     assert!(said("docker.image.load", &[image]).contains("exactly one of `archive` and `source`"));
     assert!(said("docker.image.load", &["archive: a.tar", "source: b.tar", image]).contains("exactly one of"));

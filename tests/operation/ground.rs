@@ -9,6 +9,7 @@ use perigee::operation::compile::{Compiled, SourceFile, Surroundings, compile};
 use perigee::operation::pod_run::DOCUMENTED_NODES;
 use perigee::operation::tasks;
 use perigee::operation::{Finding, Findings};
+use perigee::plan::policy::Policy;
 use perigee::plan::{Board, Plan, plan};
 use perigee::verify::verify;
 
@@ -49,7 +50,8 @@ pub(crate) fn flown(text: &str) -> (Compiled, Plan) {
 
 /// Packs the parts, reads them back, verifies and plans them.
 fn on_board(parts: &Compiled) -> Plan {
-    let sequence = document::write(Sequence::PATH, &Sequence { steps: parts.steps.clone() }).expect("writes");
+    let sequence =
+        document::write(Sequence::PATH, &Sequence { parallelism: None, steps: parts.steps.clone() }).expect("writes");
     let mut contents = vec![(Sequence::PATH.to_owned(), sequence)];
     contents.extend(parts.manifests.clone());
     contents.extend(parts.files.iter().map(|file| (file.entry.clone(), file.source.clone())));
@@ -71,6 +73,7 @@ fn on_board(parts: &Compiled) -> Plan {
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
         fisheye: None,
+        policy: Policy::default(),
     };
     plan(&bundle, &board).expect("the board takes what the ground took")
 }

@@ -7,4 +7,5 @@ mod findings;
 mod ground;
 mod groups;
 mod limits;
+mod options;
 mod transfers;

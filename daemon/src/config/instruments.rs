@@ -48,7 +48,8 @@ pub(super) fn settle_fisheye(
     }
     let tenants = image.strip_prefix("localhost/").is_some_and(|rest| rest.contains('/'));
     if tenants && !is_operators(&image, prefixes) {
-        let message = format!("image: `{image}` is a tenant's by its name; rename it, or add its folder to image_prefixes");
+        let message =
+            format!("image: `{image}` is a tenant's by its name; rename it, or add its folder to image_prefixes");
         return Err(value(KEY, message));
     }
     let node = node.map(|name| {

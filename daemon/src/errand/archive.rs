@@ -250,6 +250,6 @@ mod tests {
         let index = r#"{"manifests":[{}]}"#;
         assert!(refusal(&archive(&[("index.json", index)], &[("a", "b")])).contains("must not hold links"));
         let whole = archive(&[("manifest.json", one), ("layer", &"x".repeat(5000))], &[]);
-        assert!(refusal(&whole[..3000]).contains("layer"));
+        assert!(refusal(&whole[..3000]).contains("damaged"));
     }
 }

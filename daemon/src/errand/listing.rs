@@ -71,7 +71,7 @@ impl Trip<'_> {
     async fn tenant_root(&self, depth: u32, mut room: Room) -> Result<(Vec<Entry>, Room), Stop> {
         let prefix = format!("{}.", self.execution.plan.tenant);
         let mut root = Vec::new();
-        for endpoint in self.driver.endpoints() {
+        for endpoint in self.driver.podmans() {
             let mut volumes = self.ask(endpoint, || endpoint.volumes()).await?;
             volumes.sort();
             for (claim, _) in volumes.iter().filter(|(_, tenant)| tenant == self.execution.plan.tenant.as_str()) {

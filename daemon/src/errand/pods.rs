@@ -49,7 +49,7 @@ impl Trip<'_> {
             let asked = Event::Asked { execution: found.execution, target, verb: Verb::Stop };
             match self.driver.handle.ask(asked).await {
                 // It ended between the look and the question.
-                Ok(()) | Err(Answer::Refused(Refusal::InvalidState { .. })) => {}
+                Ok(_) | Err(Answer::Refused(Refusal::InvalidState { .. })) => {}
                 Err(Answer::Refused(refusal)) => return Err(refusal.reason().into()),
                 Err(Answer::Unavailable(reason)) => return Err(reason.into()),
             }

@@ -188,12 +188,25 @@ impl Index {
         Ok(())
     }
 
-    /// An ended execution.
+    /// Forgets an ended execution but for its identity: an empty value.
+    pub(super) fn forget(&self, id: ExecutionId) -> Result<(), IndexError> {
+        let Some(known) = self.get(id)? else { return Ok(()) };
+        let order = order_key(&known.status);
+        (&self.ended, &self.order).transaction(|(trees, orders)| {
+            trees.insert(id.as_bytes(), &[])?;
+            orders.remove(order.as_slice())?;
+            Ok(())
+        })?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// An ended execution, unless it was purged.
     ///
     /// # Errors
     /// When sled fails.
     pub fn get(&self, id: ExecutionId) -> Result<Option<Ended>, IndexError> {
-        let bytes = self.ended.get(id.as_bytes())?;
+        let bytes = self.ended.get(id.as_bytes())?.filter(|bytes| !bytes.is_empty());
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 
@@ -215,7 +228,11 @@ impl Index {
         let Ok(from) = Uuid::parse_str(&from) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for pair in self.ended.range(from.as_bytes().to_vec()..) {
-            let id = id_of(&pair?.0)?;
+            let (key, value) = pair?;
+            let id = id_of(&key)?;
+            if value.is_empty() {
+                continue;
+            }
             if !id.to_string().replace('-', "").starts_with(digits) || found.len() == 2 {
                 break;
             }

@@ -126,8 +126,10 @@ impl Ledger {
                 Frame::Started { boot, offset_ms, .. } => last_boot = Some(Boot { id: boot, offset_ms }),
                 Frame::Decided { records, .. } => {
                     latest = records.iter().map(|recorded| recorded.at.boot).fold(latest, BootTime::max);
-                    let fresh: Vec<Recorded> =
-                        records.into_iter().filter(|recorded| !board.ended.contains(&recorded.execution)).collect();
+                    let unknown = |recorded: &Recorded| {
+                        !board.ended.contains(&recorded.execution) || recorded.record == Record::Purged
+                    };
+                    let fresh: Vec<Recorded> = records.into_iter().filter(unknown).collect();
                     let ended = apply_all(&mut board, &fresh)?;
                     self.reflect(position, &fresh, &ended)?;
                 }
@@ -201,6 +203,9 @@ impl Ledger {
             let id = execution.plan.execution;
             let start = self.starts.remove(&id).unwrap_or(position);
             self.index()?.ended_at(execution, start, position)?;
+        }
+        for recorded in records.iter().filter(|recorded| recorded.record == Record::Purged) {
+            self.index()?.forget(recorded.execution)?;
         }
         Ok(())
     }

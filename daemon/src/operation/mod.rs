@@ -8,6 +8,7 @@ pub mod compile;
 pub mod errands;
 pub mod fields;
 pub mod finding;
+mod options;
 pub mod pod_run;
 pub mod tasks;
 pub mod tree;

@@ -182,7 +182,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let short = kind.strip_prefix(PREFIX).unwrap_or_default();
     let own: Vec<&str> = match short {
-        "pod.run" => pod_run::KEYS.to_vec(),
+        "pod.run" => pod_run::keys().collect(),
         "uplink" | "downlink" => TRANSFER.to_vec(),
         other => match errands::keys(other) {
             Some(keys) => keys.to_vec(),

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlannedJob, Planner, PodSpec, Work};
+use super::planner::Planner;
+use super::{PlannedJob, PodSpec, Role, Work};
 use crate::bundle::errands::{BuildDocument, CaptureDocument, ErrandDocument, ImageLoadDocument, PodDocument};
 use crate::bundle::manifest::{DATA, Variable, claim};
+use crate::bundle::options::Options;
 use crate::bundle::path::join;
 use crate::bundle::{Hostname, NodeName, PodName, StepId, Tenant, VolumeName};
 
@@ -285,9 +287,12 @@ impl Planner<'_> {
             env: env.into_iter().map(|(name, value)| Variable { name: name.to_owned(), value }).collect(),
             ports: Vec::new(),
             claim: claim(&header.tenant, &capture.volume),
+            options: Options::default(),
         };
         let max_duration_seconds = capture.max_duration_seconds;
-        Some(Work::PodRun { jobs: vec![PlannedJob { pod_name, hostname, node, max_duration_seconds, pod }] })
+        let (label, unit, role) = (String::new(), 0, Role::Alone);
+        let job = PlannedJob { label, unit, role, pod_name, hostname, node, max_duration_seconds, pod };
+        Some(Work::PodRun { jobs: vec![job] })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::body::Incoming;
+use podman_api::models;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -109,6 +110,26 @@ impl Driver {
 }
 
 impl Endpoint {
+    /// The id of a local image, if it is aboard.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn image_id(&self, reference: &str) -> Result<Option<String>, ApiError> {
+        match self.call(LOOK, self.podman.images().get(reference).inspect()).await {
+            Ok(image) => Ok(image.id),
+            Err(ApiError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every local image.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn images(&self) -> Result<Vec<models::LibpodImageSummary>, ApiError> {
+        self.call(LOOK, self.podman.images().list(&podman_api::opts::ImageListOpts::default())).await
+    }
+
     /// The folder that images and containers are stored in.
     ///
     /// # Errors
