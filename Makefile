@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where the programs to install are.
 BUILT ?= target/release
 
-.PHONY: build demo test lint install clean
+.PHONY: build demo test torture lint install clean
 
 build:
 	$(CARGO) build --release --locked
@@ -26,6 +26,11 @@ test: lint
 	bash tests/testbed/systemd-root.sh
 	$(CARGO) test --locked -- --test-threads=6
 	bash tests/testbed/down.sh
+
+# The long form of tests/torture.rs; see docs/reliability.md.
+torture:
+	bash tests/testbed/up.sh
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture -- --nocapture
 
 install: build
 	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/perigee $(BUILT)/perigeed

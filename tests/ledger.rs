@@ -3,82 +3,24 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::collections::BTreeMap;
+#[path = "ledger/check.rs"]
+mod check;
+#[path = "ledger/formats.rs"]
+mod formats;
+#[path = "ledger/retention.rs"]
+mod retention;
+#[path = "support/script.rs"]
+mod script;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use perigee::bundle::document::{OnFailure, OperationInfo};
-use perigee::bundle::{ExecutionId, StepId};
-use perigee::ledger::{Boot, Found, Ledger, LedgerError};
-use perigee::plan::{Errand, Plan, PlannedStep, Transfer, Work};
+use perigee::ledger::{Found, Ledger, LedgerError};
 use perigee::sequence::{Board, Event, apply, decide};
-use perigee::time::{BootTime, Timestamp};
+use script::{accept, boot, finish, id, now};
 use tempfile::TempDir;
 
 const BOOT: &str = "b0000000-0000-4000-8000-000000000001";
-
-fn boot(id: &str) -> Boot {
-    Boot { id: id.to_owned(), offset_ms: 7 }
-}
-
-fn now() -> Timestamp {
-    Timestamp { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(1000) }
-}
-
-fn id(n: u32) -> ExecutionId {
-    format!("0198c0de-0000-7000-8000-{n:012}").parse().expect("a UUID")
-}
-
-/// One uplink step: the shortest execution there is.
-fn plan(n: u32) -> Arc<Plan> {
-    let transfer = Transfer {
-        node: "mpu".parse().expect("a name"),
-        volume: "payload".parse().expect("a name"),
-        claim: "client1.payload".to_owned(),
-        sources: vec![],
-        destination: String::new(),
-    };
-    let step = PlannedStep {
-        id: "UP".parse::<StepId>().expect("a name"),
-        on_failure: OnFailure::Stop,
-        timeout_seconds: 300,
-        group: None,
-        after: vec![],
-        work: Work::Errand(Errand::Uplink(transfer)),
-    };
-    Arc::new(Plan {
-        execution: id(n),
-        tenant: "client1".parse().expect("a name"),
-        operation: OperationInfo {
-            id: "test".parse().expect("a name"),
-            revision: None,
-            namespace: None,
-            system: None,
-            description: None,
-            labels: BTreeMap::new(),
-        },
-        stop_grace_seconds: 30,
-        steps: vec![step],
-    })
-}
-
-/// Decides, commits, applies and reflects, as the loop does.
-fn happen(ledger: &mut Ledger, board: &mut Board, event: Event) {
-    let decision = decide(board, event, now()).expect("legal");
-    let position = ledger.commit(&decision.records).expect("committed");
-    let ended: Vec<_> = decision.records.iter().filter_map(|recorded| apply(board, recorded).expect("fits")).collect();
-    ledger.reflect(position, &decision.records, &ended).expect("reflected");
-}
-
-fn accept(ledger: &mut Ledger, board: &mut Board, n: u32) {
-    happen(ledger, board, Event::Submitted { plan: plan(n), held: false });
-}
-
-fn finish(ledger: &mut Ledger, board: &mut Board, n: u32) {
-    happen(ledger, board, Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) });
-    happen(ledger, board, Event::Filed(id(n)));
-}
 
 /// A ledger with one ended and one live execution, closed; and the board it amounts to.
 fn written() -> (TempDir, Board) {
@@ -91,9 +33,16 @@ fn written() -> (TempDir, Board) {
     (folder, board)
 }
 
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("journal")).expect("a journal");
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "journal"));
+    found.sort();
+    found
+}
+
 fn segment(folder: &Path) -> PathBuf {
-    let mut entries = fs::read_dir(folder.join("journal")).expect("a journal");
-    entries.next().expect("one segment").expect("readable").path()
+    segments(folder).pop().expect("a segment")
 }
 
 #[test]
@@ -195,14 +144,36 @@ fn after_a_cut_the_journal_goes_on_without_a_gap() {
 }
 
 #[test]
-fn a_flipped_byte_before_the_last_frame_is_reported_and_never_skipped() {
+fn a_single_wrong_byte_is_put_right_and_nothing_is_lost() {
+    let (folder, board) = written();
+    let path = segment(folder.path());
+    let whole = fs::read(&path).expect("readable");
+    for at in (0..whole.len()).step_by(3) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&path, &damaged).expect("written");
+        let (ledger, found) = Ledger::open(folder.path()).unwrap_or_else(|error| panic!("byte {at}: {error}"));
+        assert_eq!(found.board, board, "byte {at}");
+        assert_eq!(found.notes.len(), 1, "byte {at}: {:?}", found.notes);
+        assert!(found.notes[0].contains(&format!("byte {at} was wrong")), "{:?}", found.notes);
+        drop(ledger);
+        assert!(fs::read(&path).expect("readable") == whole, "byte {at} is right again on the medium, too");
+    }
+}
+
+#[test]
+fn a_damaged_middle_is_reported_and_never_skipped() {
     let (folder, _) = written();
     let path = segment(folder.path());
     let whole = fs::read(&path).expect("readable");
-    let last = whole.windows(9).rposition(|bytes| bytes == b"{\"frame\":").expect("a frame") - 8;
-    for at in (0..last).step_by(7).filter(|at| !(12..16).contains(at)) {
+    let starts: Vec<usize> =
+        whole.windows(9).enumerate().filter(|(_, bytes)| *bytes == b"{\"frame\":").map(|(at, _)| at - 8).collect();
+    let last = *starts.last().expect("a frame");
+    // Two wrong bytes of one frame: those of two frames are put right one by one.
+    for at in (0..last - 1).step_by(7).filter(|at| !starts.contains(&(at + 1))) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x10;
+        damaged[at + 1] ^= 0x20;
         fs::write(&path, &damaged).expect("written");
         let error = Ledger::open(folder.path()).err().unwrap_or_else(|| panic!("byte {at} was not noticed"));
         assert!(matches!(error, LedgerError::Journal(_)), "byte {at}: {error}");
@@ -229,12 +200,31 @@ fn a_damaged_or_missing_index_is_rebuilt_from_the_journal() {
 }
 
 #[test]
-fn an_index_that_knows_more_than_the_journal_is_rebuilt() {
-    let (folder, _) = written();
+fn an_index_that_was_left_in_good_order_is_opened_as_it_is_and_any_other_is_made_anew() {
+    let (folder, board) = written();
+    let open = || Ledger::open(folder.path()).expect("opens");
+    let marked = folder.path().join("index/marked");
+    // After a crash it is made anew, without a word: that is as it should be.
+    fs::write(&marked, "").expect("written");
+    let (ledger, found) = open();
+    assert!(!marked.exists() && found.notes.is_empty(), "{:?}", found.notes);
+    ledger.close().expect("sealed");
+    // In good order it is kept, but for the one byte that somebody changes.
+    let (ledger, found) = open();
+    assert_eq!((found.board, found.notes), (board.clone(), vec![]));
+    assert_eq!(found.last_boot, Some(boot(BOOT)));
+    assert_eq!(found.latest, now().boot);
+    ledger.close().expect("sealed");
+    fs::write(&marked, "").expect("written");
+    let (ledger, found) = open();
+    assert!(found.notes.iter().any(|note| note.contains("marked is not as it was sealed")), "{:?}", found.notes);
+    assert_eq!(found.board, board);
+    ledger.close().expect("sealed");
+    // It would know more than the journal.
     fs::remove_dir_all(folder.path().join("journal")).expect("removed");
-    let (_, found) = Ledger::open(folder.path()).expect("opens");
+    let (_, found) = open();
     assert_eq!(found.board, Board::default());
-    assert!(found.notes.iter().any(|note| note.contains("knows more than the journal")), "{:?}", found.notes);
+    assert!(found.notes.iter().any(|note| note.contains("another place of the journal")), "{:?}", found.notes);
 }
 
 #[test]
@@ -250,8 +240,10 @@ fn another_journal_version_is_refused_naming_both() {
     let path = segment(folder.path());
     let mut bytes = fs::read(&path).expect("readable");
     bytes[8] = 9;
+    let crc = crc32c::crc32c(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, bytes).expect("written");
     let error = Ledger::open(folder.path()).expect_err("refused");
     let said = perigee::run::chain(&error);
-    assert!(said.contains("version 9") && said.contains("version 1"), "{said}");
+    assert!(said.contains("version 9") && said.contains("versions 1 to 2"), "{said}");
 }

@@ -131,6 +131,25 @@ fn every_requirement_row_names_tests_that_exist() {
 }
 
 #[test]
+fn every_test_that_reliability_names_exists() {
+    let reliability = fs::read_to_string(root().join("docs/reliability.md")).expect("readable");
+    let tests: String = files_below(&root().join("tests"), "rs")
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("readable"))
+        .collect();
+    let rows: Vec<&str> = reliability.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    assert!(rows.len() > 15, "the tables are there");
+    for row in rows {
+        let named = row.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 2);
+        let named: Vec<&str> = named.collect();
+        assert!(!named.is_empty(), "no test shows: {row}");
+        for name in named {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+}
+
+#[test]
 fn every_reason_is_documented() {
     let operating = fs::read_to_string(root().join("docs/operating.md")).expect("readable");
     for name in perigee::reason::Name::ALL {

@@ -5,6 +5,7 @@
 
 mod instruments;
 mod policy;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +15,8 @@ use instruments::{InstrumentsFragment, settle_fisheye};
 use serde::Deserialize;
 
 use self::policy::PolicyFragment;
+pub use self::retention::Retention;
+use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
 use crate::plan::policy::Policy;
 use crate::plan::{Board, Instrument};
@@ -71,6 +74,7 @@ pub struct Fragment {
     time_scale: Option<u32>,
     limits: LimitsFragment,
     policy: PolicyFragment,
+    retention: RetentionFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
     instruments: InstrumentsFragment,
@@ -95,7 +99,6 @@ struct LimitsFragment {
     bundle_bytes: Option<u64>,
     log_bytes: Option<u64>,
     pids: Option<i64>,
-    rejected: Option<usize>,
     downlink_bytes: Option<u64>,
 }
 
@@ -148,8 +151,8 @@ pub struct Settings {
     pub log_bytes: u64,
     /// Processes in one pod.
     pub pids: i64,
-    /// Rejected bundles that are kept.
-    pub rejected: usize,
+    /// What of the past is kept.
+    pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
     /// What pods may ask for.
@@ -193,6 +196,24 @@ impl Settings {
             return Err(value("control_group", format!("there is no group `{name}`; make it, or choose another")));
         }
         Ok(self)
+    }
+
+    /// Takes over from the settings that hold what changes at a start alone. Returns the keys that wait for one.
+    pub fn keep_until_restart(&mut self, old: &Self) -> Vec<&'static str> {
+        fn keep<T: PartialEq + Clone>(key: &'static str, new: &mut T, old: &T) -> Option<&'static str> {
+            let differs = new != old;
+            new.clone_from(old);
+            differs.then_some(key)
+        }
+        let kept = [
+            keep("state_dir", &mut self.state_dir, &old.state_dir),
+            keep("runtime_dir", &mut self.runtime_dir, &old.runtime_dir),
+            keep("uplink_dir", &mut self.uplink_dir, &old.uplink_dir),
+            keep("control_group", &mut self.control_group, &old.control_group),
+            keep("time_scale", &mut self.time_scale, &old.time_scale),
+            keep("retention.segment_bytes", &mut self.retention.segment_bytes, &old.retention.segment_bytes),
+        ];
+        kept.into_iter().flatten().collect()
     }
 
     /// What of it a plan depends on.
@@ -281,10 +302,10 @@ impl Fragment {
                 bundle_bytes: over.limits.bundle_bytes.or(self.limits.bundle_bytes),
                 log_bytes: over.limits.log_bytes.or(self.limits.log_bytes),
                 pids: over.limits.pids.or(self.limits.pids),
-                rejected: over.limits.rejected.or(self.limits.rejected),
                 downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
             },
             policy: self.policy.overridden_by(over.policy),
+            retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
             instruments: over.instruments.or(self.instruments),
@@ -317,7 +338,7 @@ impl Fragment {
             bundle_bytes: bounded("limits.bundle_bytes", self.limits.bundle_bytes, 8 << 30, 4096..=1 << 40)?,
             log_bytes: bounded("limits.log_bytes", self.limits.log_bytes, 1 << 20, 4096..=1 << 30)?,
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
-            rejected: bounded("limits.rejected", self.limits.rejected, 32, 1..=10_000)?,
+            retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
             policy: self.policy.settle()?,
             control_group: self.control_group,
@@ -419,7 +440,11 @@ mod tests {
         assert!(shipped.network.name.is_some() && shipped.network.isolation.is_some());
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
-        assert!(limits.rejected.is_some() && limits.downlink_bytes.is_some());
+        assert!(limits.downlink_bytes.is_some());
+        let kept = shipped.retention;
+        assert!(kept.executions.is_some() && kept.days.is_some() && kept.log_bytes.is_some());
+        assert!(kept.rejected.is_some() && kept.rejected_bytes.is_some());
+        assert!(kept.outbox_bytes.is_some() && kept.segment_bytes.is_some());
     }
 
     #[test]
@@ -435,6 +460,8 @@ mod tests {
             ("limits: {pidz: 3}", "pidz"),
             ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
             ("policy: {allow: [all]}", "all"),
+            ("retention: {executions: 0}", "retention.executions"),
+            ("retention: {segment_bytes: 1}", "retention.segment_bytes"),
         ] {
             let error = settle(text).expect_err(text);
             assert!(error.contains(key), "{error}");

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -11,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::Digest;
 
 const BUFFER: usize = 64 * 1024;
+/// The unit in which a file's room is counted.
+const BLOCK: u64 = 512;
 
 /// Writes a file durably: beside its place, flushed, renamed, its folder flushed.
 ///
@@ -55,6 +58,24 @@ pub fn remove_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Whether a write failed for want of room.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The room that a folder and everything in it takes on the medium. What goes away meanwhile takes none.
+#[must_use]
+pub fn room_of(path: &Path) -> u64 {
+    let Ok(known) = fs::symlink_metadata(path) else { return 0 };
+    let own = known.blocks() * BLOCK;
+    if !known.is_dir() {
+        return own;
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    own + entries.map(|entry| room_of(&entry.path())).sum::<u64>()
 }
 
 /// Size and digest of a file.

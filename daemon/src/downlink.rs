@@ -29,6 +29,8 @@ use crate::sequence::state::{AttemptId, Phase};
 use crate::view::{self, ExecutionStatus};
 
 const REPORT: &str = "report.json";
+/// What is kept of an execution until it is forgotten.
+const KEPT: [&str; 2] = ["logs", "outputs"];
 const LISTINGS: &str = ".listings";
 
 /// The report of an execution: its status, what flew it, and every file of the entry.
@@ -292,6 +294,54 @@ impl Outbox {
         Ok(true)
     }
 
+    /// The room that all entries take which wait for a pass.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        disk::room_of(&self.state_dir.join("downlink"))
+    }
+
+    /// Why nothing more is taken in, when the entries take as much room as they may.
+    #[must_use]
+    pub fn full(&self, most: u64) -> Option<String> {
+        let room = self.room();
+        (room > most).then(|| {
+            format!(
+                "the outbox takes {room} bytes, the limit is {most} (retention.outbox_bytes): nothing is accepted \
+                 before some of it is acknowledged (`perigee downlink ack ID`)"
+            )
+        })
+    }
+
+    /// The console output and the output documents of an execution.
+    fn kept(&self, id: ExecutionId) -> [PathBuf; 2] {
+        KEPT.map(|folder| self.state_dir.join(folder).join(id.to_string()))
+    }
+
+    /// The room that the console output and the output documents of an execution take.
+    #[must_use]
+    pub fn log_bytes(&self, id: ExecutionId) -> u64 {
+        self.kept(id).iter().map(|folder| disk::room_of(folder)).sum()
+    }
+
+    /// Removes what is kept of a forgotten execution: its console output and its output documents. An entry that waits for a pass stays.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
+        self.kept(id).iter().try_for_each(|folder| disk::remove_folder(folder))
+    }
+
+    /// Removes the console output and output documents of executions that a crash kept from being forgotten wholly.
+    pub fn sweep_logs(&self, forgotten: impl Fn(ExecutionId) -> bool) {
+        let folders = KEPT.iter().flat_map(|folder| fs::read_dir(self.state_dir.join(folder)).into_iter().flatten());
+        let folders = folders.filter_map(Result::ok);
+        for id in folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|id| forgotten(*id)) {
+            if let Err(error) = self.forget(id) {
+                tracing::warn!(execution = %id, %error, "failed to remove the logs of a forgotten execution");
+            }
+        }
+    }
+
     /// Removes what a crash left: half-received candidates, files and half-made entries of executions that are not live.
     /// What cannot be removed is said and left.
     pub fn sweep(&self, live: impl Fn(ExecutionId) -> bool) {
@@ -317,15 +367,6 @@ impl Outbox {
     /// When they cannot be removed.
     pub fn tidy(&self, id: ExecutionId) -> io::Result<()> {
         disk::remove_folder(&self.bundle_folder(id))
-    }
-
-    /// Removes the console output and output documents of a purged execution; its entry stays until the ground has it.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
-        let folders = ["logs", "outputs"].map(|folder| self.state_dir.join(folder).join(id.to_string()));
-        folders.iter().try_for_each(|folder| disk::remove_folder(folder))
     }
 }
 

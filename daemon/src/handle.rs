@@ -25,6 +25,8 @@ pub enum Input {
     Command(Event, oneshot::Sender<Result<Vec<Outcome>, Answer>>),
     /// A Podman went away or came back.
     HealthChanged,
+    /// The ground acknowledged an outbox entry.
+    Acknowledged,
     /// The configuration was read again, or could not be.
     Reloaded(Result<Box<Settings>, String>),
     /// Persist and leave.
@@ -57,7 +59,13 @@ pub struct Trouble {
 pub enum TroubleName {
     /// The ledger cannot be opened or written.
     LedgerUnavailable,
-    /// The index cannot be written; it will be rebuilt at the next start.
+    /// Room is left for the ends of executions alone.
+    DiskFull,
+    /// A closed segment of the journal is damaged: what is in it cannot be compacted.
+    JournalDamaged,
+    /// The outbox holds as much as it may: nothing is accepted before the ground acknowledges some of it.
+    OutboxFull,
+    /// The index cannot be written; it is made anew as soon as that works.
     IndexUnavailable,
     /// The configuration could not be read again; the last good one holds.
     ConfigInvalid,
@@ -124,6 +132,12 @@ impl Handle {
     pub async fn health_changed(&self) {
         // As above.
         let _ = self.inbox.send(Input::HealthChanged).await;
+    }
+
+    /// Reports that the ground acknowledged an outbox entry.
+    pub async fn acknowledged(&self) {
+        // As above.
+        let _ = self.inbox.send(Input::Acknowledged).await;
     }
 
     /// Asks for something and waits for the answer.

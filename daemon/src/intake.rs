@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::disk;
 use crate::downlink::Outbox;
-use crate::handle::{Answer, Handle};
+use crate::handle::{Answer, Handle, TroubleName};
 use crate::plan;
 use crate::reason::{Name, Reason};
 use crate::sequence::{Event, Refusal};
@@ -86,12 +86,25 @@ impl Intake {
     /// # Errors
     /// When the staging directory cannot be written.
     pub fn stage(&self) -> Result<(Staged, File), Reason> {
+        if let Some(reason) = self.closed() {
+            return Err(reason);
+        }
         let folder = self.state_dir.join("staging");
         let path = folder.join(format!("{}.bundle", uuid::Uuid::now_v7()));
         let file = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
         let failed = |error| format!("failed to stage the bundle in {}: {error}", folder.display());
         let file = file.map_err(|error| Reason::new(Name::LedgerUnavailable, failed(error)))?;
         Ok((Staged(path), file))
+    }
+
+    /// Why nothing is taken in for want of room, if so: what little there is is kept for what has been taken in.
+    fn closed(&self) -> Option<Reason> {
+        let snapshot = self.handle.snapshot();
+        if let Some(full) = snapshot.troubles.iter().find(|trouble| trouble.name == TroubleName::DiskFull) {
+            return Some(Reason::new(Name::LedgerUnavailable, full.message.clone()));
+        }
+        let most = self.settings.borrow().retention.outbox_bytes;
+        self.outbox.full(most).map(|why| Reason::new(Name::Limit, why))
     }
 
     /// Takes a candidate that has come in whole. Who handed it over may go away meanwhile: it is taken all the same.
@@ -104,6 +117,9 @@ impl Intake {
     /// Takes one candidate: verify, stage, commit. The candidate file is left alone. Must run to its end.
     async fn take(&self, candidate: PathBuf, hold: bool) -> Outcome {
         let _turn = self.turn.lock().await;
+        if let Some(reason) = self.closed() {
+            return Outcome::Unavailable(reason);
+        }
         let settings = self.settings.borrow().clone();
         let staging = self.state_dir.join("staging").join("unpacked");
         let now = self.clock.now().wall;
@@ -232,14 +248,23 @@ impl Intake {
     }
 
     fn forget_oldest(&self, folder: &Path) -> io::Result<()> {
-        let mut names: Vec<PathBuf> = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        names.sort();
-        let most = 2 * self.settings.borrow().rejected;
-        let surplus = names.len().saturating_sub(most);
-        names.iter().take(surplus).try_for_each(|path| match fs::symlink_metadata(path)?.is_dir() {
-            true => fs::remove_dir_all(path),
-            false => fs::remove_file(path),
-        })
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        paths.sort();
+        let limits = self.settings.borrow().retention.clone();
+        let mut left = paths.len();
+        let mut room: u64 = paths.iter().map(|path| disk::room_of(path)).sum();
+        for path in &paths {
+            // Each has its reason beside it; the newest stays whatever its size.
+            if left <= 2 || (left <= 2 * limits.rejected && room <= limits.rejected_bytes) {
+                break;
+            }
+            (left, room) = (left - 1, room.saturating_sub(disk::room_of(path)));
+            match fs::symlink_metadata(path)?.is_dir() {
+                true => fs::remove_dir_all(path)?,
+                false => fs::remove_file(path)?,
+            }
+        }
+        Ok(())
     }
 }
 

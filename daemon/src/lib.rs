@@ -26,7 +26,9 @@ pub mod handle; // the way to the loop
 pub mod intake; // candidates become accepted bundles
 pub mod journald; // log lines
 pub mod ledger; // journal and index
+pub mod medium; // changes of files, each of which a test may let fail
 pub mod podman; // effects become libpod calls
+pub mod retention; // what of the past is kept
 pub mod run; // the loop
 pub mod server; // two sockets
 pub mod storage; // the ledger as the loop holds it

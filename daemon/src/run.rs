@@ -2,7 +2,7 @@
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::clock::{self, Clock};
 use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Boot, Found, Ledger, LedgerError, Queries};
+use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
 use crate::outcome::{self, State};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
@@ -26,6 +26,8 @@ use crate::time::Timestamp;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
+/// What is too old is looked for this often, and whenever an execution ends.
+const TEND_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// Reports that may wait for a ledger that fails: all jobs of all live executions end up here at worst.
 const STUCK_MAX: usize = 4096;
 /// What is still on the way when the loop has ended gets this long.
@@ -48,6 +50,7 @@ pub struct Loop {
     /// When the latest decision was drawn.
     decided: Timestamp,
     config_trouble: Option<String>,
+    outbox_trouble: Option<String>,
     manager: Manager,
 }
 
@@ -92,6 +95,7 @@ impl Loop {
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
             config_trouble: None,
+            outbox_trouble: None,
             manager: parts.manager,
         }
     }
@@ -102,7 +106,11 @@ impl Loop {
     /// When another daemon works on the same state directory.
     pub fn open(&mut self) -> Result<(), LedgerError> {
         match self.try_open() {
-            Ok(()) => self.outbox.sweep(|id| self.board.live.contains_key(&id)),
+            Ok(()) => {
+                self.outbox.sweep(|id| self.board.live.contains_key(&id));
+                self.outbox.sweep_logs(|id| self.board.ended.contains(&id) && !self.storage.keeps(id));
+                self.tend();
+            }
             Err(error @ LedgerError::InUse { .. }) => return Err(error),
             Err(error) => {
                 tracing::error!(why = chain(&error), "the ledger is not available; serving status only");
@@ -114,8 +122,9 @@ impl Loop {
     }
 
     fn try_open(&mut self) -> Result<(), LedgerError> {
-        let state_dir = self.settings.borrow().state_dir.clone();
-        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open(&state_dir)?;
+        let settings = self.settings.borrow().clone();
+        let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
+        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open_with(&settings.state_dir, layout)?;
         for note in notes {
             tracing::warn!("{note}");
         }
@@ -157,6 +166,10 @@ impl Loop {
                     let _ = reply.send(answer);
                 }
                 Ok(Some(Input::HealthChanged)) => self.publish(),
+                Ok(Some(Input::Acknowledged)) => {
+                    self.tend();
+                    self.publish();
+                }
                 Ok(Some(Input::Reloaded(result))) => self.reload(result),
                 Err(_) => self.wake(),
             }
@@ -164,14 +177,14 @@ impl Loop {
         self.leave().await;
     }
 
-    /// Until the next deadline, the next try of a ledger in trouble, or the watchdog; for ever when there is none. What
-    /// is due waits for a ledger that fails: it could not be recorded.
+    /// Until the next deadline, the next try of a ledger in trouble, the watchdog, or the next look at the past. What is
+    /// due waits for a ledger that fails: it could not be recorded.
     fn pause(&self) -> Duration {
         let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
-        let all = [deadline, retry, self.manager.watchdog_pause()];
-        all.into_iter().flatten().min().unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+        let all = [deadline, retry, self.manager.watchdog_pause(), Some(TEND_PAUSE)];
+        all.into_iter().flatten().min().unwrap_or(TEND_PAUSE)
     }
 
     fn wake(&mut self) {
@@ -181,6 +194,7 @@ impl Loop {
         if self.storage.fails() {
             return;
         }
+        self.tend();
         for event in std::mem::take(&mut self.stuck) {
             self.step(event);
         }
@@ -199,6 +213,13 @@ impl Loop {
             tracing::info!("the ledger is available again");
         }
         self.publish();
+    }
+
+    /// Lets go of the past that is beyond the limits.
+    fn tend(&mut self) {
+        let limits = self.settings.borrow().retention.clone();
+        self.storage.tend(&limits, self.clock.now().boot, &self.outbox);
+        self.outbox_trouble = self.outbox.full(limits.outbox_bytes);
     }
 
     /// Handles an event that nobody waits for. One that cannot be recorded now is kept and tried again.
@@ -251,23 +272,24 @@ impl Loop {
             }
         }
         self.storage.reflect(position, records, &ended);
-        for recorded in records.iter().filter(|recorded| recorded.record == Record::Purged) {
-            self.forget(recorded.execution);
+        let purged = records.iter().filter(|recorded| recorded.record == Record::Purged);
+        let purged: BTreeSet<ExecutionId> = purged.map(|recorded| recorded.execution).collect();
+        if !purged.is_empty() {
+            self.storage
+                .forget(&purged, &self.outbox)
+                .map_err(|why| Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why)))?;
         }
+        let any_ended = !ended.is_empty();
         for execution in ended {
             let id = execution.plan.execution;
             if let Err(error) = self.outbox.tidy(id) {
                 tracing::warn!(execution = %id, %error, "failed to remove the files of a bundle");
             }
         }
-        Ok(())
-    }
-
-    /// The console output of what an operator purged goes with it.
-    fn forget(&self, id: ExecutionId) {
-        if let Err(error) = self.outbox.forget(id) {
-            tracing::error!(execution = %id, %error, "failed to remove the console output of a purged execution");
+        if any_ended {
+            self.tend();
         }
+        Ok(())
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {
@@ -294,19 +316,19 @@ impl Loop {
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
         let engines = self.health.troubles(&self.settings.borrow().nodes);
         let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
-        let others = config.into_iter().chain(engines).map(|(name, message)| Trouble { name, message });
-        self.storage.trouble().into_iter().chain(others).collect()
+        let outbox = self.outbox_trouble.clone().map(|why| (TroubleName::OutboxFull, why));
+        let others = config.into_iter().chain(outbox).chain(engines);
+        let others = others.map(|(name, message)| Trouble { name, message });
+        self.storage.troubles().into_iter().chain(others).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {
         match result {
             Ok(mut settings) => {
                 let old = self.settings.borrow().clone();
-                keep_until_restart("state_dir", &mut settings.state_dir, &old.state_dir);
-                keep_until_restart("runtime_dir", &mut settings.runtime_dir, &old.runtime_dir);
-                keep_until_restart("uplink_dir", &mut settings.uplink_dir, &old.uplink_dir);
-                keep_until_restart("control_group", &mut settings.control_group, &old.control_group);
-                keep_until_restart("time_scale", &mut settings.time_scale, &old.time_scale);
+                for key in settings.keep_until_restart(&old) {
+                    tracing::warn!(key, "a change of this key takes effect at the next start");
+                }
                 self.config_trouble = None;
                 let settings = Arc::new(*settings);
                 self.settings.send_replace(settings.clone());
@@ -329,9 +351,13 @@ impl Loop {
             OnExit::Stop => Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN,
         };
         self.manager.stopping(longest + SHUTDOWN);
-        if settings.on_exit == OnExit::Leave {
-            return;
+        if settings.on_exit == OnExit::Stop {
+            self.stop_all(longest).await;
         }
+        self.storage.close();
+    }
+
+    async fn stop_all(&mut self, longest: Duration) {
         let live: Vec<_> = self.board.live.keys().copied().collect();
         for execution in live {
             self.step(Event::Asked { execution, target: Target::Execution, verb: Verb::Stop });
@@ -343,7 +369,7 @@ impl Loop {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
                     Ok(Some(Input::HealthChanged)) => self.publish(),
-                    Ok(Some(Input::Reloaded(_) | Input::Shutdown)) => {}
+                    Ok(Some(Input::Reloaded(_) | Input::Acknowledged | Input::Shutdown)) => {}
                     Ok(None) => return,
                     Err(_) => self.wake(),
                 }
@@ -352,13 +378,6 @@ impl Loop {
         if tokio::time::timeout(longest, gone).await.is_err() {
             tracing::warn!("some pods did not end in time; the next start takes them up");
         }
-    }
-}
-
-fn keep_until_restart<T: PartialEq + Clone>(key: &str, new: &mut T, old: &T) {
-    if new != old {
-        tracing::warn!(key, "a change of this key takes effect at the next start");
-        new.clone_from(old);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A verified bundle meets a board: groups, order, nodes, volumes and ports.
 
 use perigee::bundle::document::{OnFailure, Sequence, StepDocument, StepKind, UplinkDocument};
+use perigee::bundle::flow::Flow;
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::options::{Options, Privilege};
 use perigee::plan::policy::{Bounds, Policy};
@@ -223,7 +224,7 @@ fn uplink(id: &str) -> StepDocument {
         uplink,
         downlink: None,
         errand: None,
-        flow: Default::default(),
+        flow: Flow::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use perigee::bundle::document::{
     self, Header, OnFailure, OperationInfo, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument, Validity,
 };
+use perigee::bundle::flow::Flow;
 use perigee::bundle::manifest::{Claim, Container, Metadata, Mount, Pod, SecurityContext, Spec, Volume as PodVolume};
 use perigee::bundle::read::{self, ReadError};
 use perigee::bundle::{ExecutionId, limits, write};
@@ -120,19 +121,19 @@ fn step(id: &str, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         uplink: None,
         downlink: None,
         errand: None,
-        flow: Default::default(),
+        flow: Flow::default(),
     }
 }
 
 fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
     PodRunDocument {
-        jobs: None,
         manifest: MANIFEST.to_owned(),
         pod: format!("client1-{name}").parse().expect("legal"),
         pod_name: name.parse().expect("legal"),
         node: "mpu".parse().expect("legal"),
         volume: "payload".parse().expect("legal"),
         max_duration_seconds,
+        jobs: None,
         options: Box::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use perigee::bundle::document::{DownlinkDocument, Header, OnFailure, Sequence, StepDocument, StepKind};
+use perigee::bundle::flow::Flow;
 use perigee::bundle::limits::{MAX_TIMEOUT_SECONDS, STEPS};
 use perigee::bundle::manifest::Protocol::Tcp;
 use perigee::bundle::manifest::{Port, Resources};
@@ -352,6 +353,6 @@ fn step(id: &str, kind: StepKind) -> StepDocument {
         uplink: None,
         downlink: None,
         errand: None,
-        flow: Default::default(),
+        flow: Flow::default(),
     }
 }

@@ -349,7 +349,7 @@ fn whatever_is_named_bundle_and_is_none_is_put_aside_and_memory_stays_flat() {
 
 #[test]
 fn rejected_bundles_are_kept_up_to_their_limit() {
-    let board = Board::with("limits: {rejected: 3}");
+    let board = Board::with("retention: {rejected: 3}");
     for n in 0..6 {
         deliver(&board, &format!("bad{n}.bundle"), b"no bundle");
         until("it to be put aside", || names(&uplink(&board)).is_empty().then_some(()));

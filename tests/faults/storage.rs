@@ -102,7 +102,7 @@ fn read_only_state_directory_is_a_trouble_and_no_end_and_writing_again_is_enough
 }
 
 #[test]
-fn ledger_of_a_full_disk_refuses_loses_nothing_and_works_again_with_space() {
+fn ledger_of_a_full_disk_refuses_what_is_new_records_ends_and_works_again_with_space() {
     let mut board = Board::cold("");
     board.write_config(&uplink_elsewhere(&board));
     let disk = Disk::mounted(&board.path("state"), "size=16m");
@@ -116,18 +116,19 @@ fn ledger_of_a_full_disk_refuses_loses_nothing_and_works_again_with_space() {
     let bundle = board.pack(&pod("RUN", "c", "echo x >> /data/starts", &[])).display().to_string();
     refuses(&board.tool(&["submit", &bundle]), 3, &["No space left"]);
     let_go(&board);
-    // The exit cannot be recorded: it is not shown, and not forgotten.
-    until("the trouble", || troubled(&prompt_status(&board), "ledger_unavailable").then_some(()));
-    assert_eq!(at(&board.status(&running), "/state"), "running");
+    // The end is recorded from the reserve, its results are safe; nothing new is accepted.
+    let status = board.ended(&running);
+    assert!(troubled(&prompt_status(&board), "disk_full"));
     assert_eq!(at(&board.status(&before), "/state"), "succeeded");
-    refuses(&board.tool(&["stop", &running]), 3, &["No space left"]);
+    refuses(&board.tool(&["submit", &bundle]), 3, &["No space left"]);
+    assert!(!board.path("state/reserve").exists(), "it was given up");
 
     disk.free();
-    let status = board.ended(&running);
     assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 4);
     assert_eq!(board.ask(&["logs", &format!("{running}.RUN")]), "said");
     outbox_is_complete(&board, &running);
     until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    assert_eq!(fs::metadata(board.path("state/reserve")).expect("a reserve again").len(), 4 << 20);
     let after = board.ask(&["submit", &bundle]);
     assert_eq!(at(&board.ended(&after), "/state"), "succeeded");
     assert_eq!(board.in_volume("starts").as_deref(), Some("x\nx\nx\n"));
@@ -212,18 +213,17 @@ fn trouble_of_a_disk_that_was_full_goes_without_anybody_submitting() {
     let id = board.submit(&(pod("RUN", "p", "sleep 600", &[]) + &queue()));
     board.reaches(&format!("{id}.RUN.0"), "running");
     disk.fill();
-    refuses(&board.tool(&["stop", &id]), 3, &["No space left"]);
-    assert!(troubled(&prompt_status(&board), "ledger_unavailable"));
+    board.ask(&["stop", "--now", &id]);
+    assert_eq!(at(&board.ended(&id), "/reason/name"), "stopped");
+    assert!(troubled(&prompt_status(&board), "disk_full"));
     disk.free();
     until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
-    board.ask(&["stop", "--now", &id]);
-    board.ended(&id);
     board.crash();
     drop(disk);
 }
 
 #[test]
-fn deadline_that_passes_on_a_full_disk_is_kept_and_keeps_the_processor_idle() {
+fn deadline_that_passes_on_a_full_disk_is_recorded_and_keeps_the_processor_idle() {
     let mut board = Board::cold("");
     board.write_config(&format!("{}\ntime_scale: 60", uplink_elsewhere(&board)));
     let disk = Disk::mounted(&board.path("state"), "size=16m");
@@ -233,7 +233,8 @@ fn deadline_that_passes_on_a_full_disk_is_kept_and_keeps_the_processor_idle() {
     // With Podman away, it is the budget that ends the step.
     board.podman.freeze();
     disk.fill();
-    until("the deadline", || troubled(&prompt_status(&board), "ledger_unavailable").then_some(()));
+    until("the deadline", || troubled(&prompt_status(&board), "disk_full").then_some(()));
+    board.reaches(&format!("{id}.RUN"), "unknown");
     let (spent, took) = crate::timed(|| {
         let before = ticks(board.pid());
         // Some questions and a wait: a stretch of time in which the daemon has nothing else to do.
@@ -242,7 +243,6 @@ fn deadline_that_passes_on_a_full_disk_is_kept_and_keeps_the_processor_idle() {
     });
     assert!(spent < 100, "{spent} ticks of processor time in {took:?} of doing nothing");
     disk.free();
-    board.reaches(&format!("{id}.RUN"), "unknown");
     board.podman.thaw();
     assert_eq!(at(&board.ended(&id), "/state"), "unknown");
     until("the leftover to go", || board.containers(&id).is_empty().then_some(()));
@@ -262,7 +262,7 @@ fn damaged_journal_is_a_trouble_that_names_the_file_and_nothing_is_accepted() {
         fs::read_dir(board.path("state/journal")).expect("a folder").flatten().next().expect("a segment").path();
     let mut bytes = fs::read(&journal).expect("read");
     let middle = bytes.len() / 2;
-    bytes[middle] ^= 0xff;
+    bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0xff);
     fs::write(&journal, &bytes).expect("written");
     // The index is gone too, so that the damage is met.
     fs::remove_dir_all(board.path("state/index")).expect("removed");
@@ -298,4 +298,47 @@ fn damaged_or_missing_index_is_rebuilt_from_the_journal() {
         assert_eq!(at(&board.status(&id), "/steps/0/jobs/0/exit_code"), 5);
         assert_eq!(board.ask(&["history", &id]), history);
     }
+}
+
+#[test]
+fn full_outbox_refuses_what_is_new_drops_nothing_and_an_acknowledgement_is_enough() {
+    let mut board = Board::cold("retention: {outbox_bytes: 20000}");
+    board.start();
+    let mut waiting = Vec::new();
+    let bundle = board.pack(&pod("RUN", "last", "true", &[])).display().to_string();
+    while !troubled(&prompt_status(&board), "outbox_full") {
+        let id = board.submit_held(&pod("RUN", "p", "true", &[]));
+        board.ask(&["stop", &id]);
+        board.ended(&id);
+        waiting.push(id);
+        assert!(waiting.len() < 10, "it never is full");
+    }
+    refuses(&board.tool(&["submit", &bundle]), 3, &["retention.outbox_bytes", "downlink ack"]);
+    waiting.iter().for_each(|id| outbox_is_complete(&board, id));
+    for id in &waiting {
+        board.ask(&["downlink", "ack", id]);
+    }
+    until("the trouble to go", || (at(&prompt_status(&board), "/health") == "ok").then_some(()));
+    board.ask(&["submit", "--hold", &bundle]);
+}
+
+#[test]
+fn events_begin_at_the_oldest_that_is_kept_and_older_cursors_are_refused() {
+    let mut board = Board::cold("retention: {executions: 2, segment_bytes: 16384}");
+    board.start();
+    let events = |since: &[&str]| board.tool(&[&["-o", "json", "events"], since].concat());
+    until("a compaction", || {
+        let id = board.submit_held(&pod("RUN", "p", "true", &[]));
+        board.ask(&["stop", &id]);
+        board.ended(&id);
+        (events(&["--since", "0"]).status.code() != Some(0)).then_some(())
+    });
+    refuses(&events(&["--since", "0"]), 4, &["the oldest that is kept is "]);
+    let all = events(&[]);
+    assert_eq!(all.status.code(), Some(0), "{}", text(&all.stderr));
+    let first: serde_json::Value =
+        serde_json::from_str(text(&all.stdout).lines().next().expect("an event")).expect("JSON");
+    assert!(first["cursor"].as_u64().expect("a number") > 1);
+    let state = board.path("state").display().to_string();
+    refuses(&board.tool(&["ledger", "show", "--since", "0", &state]), 4, &["the oldest that is kept is "]);
 }

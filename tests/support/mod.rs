@@ -293,6 +293,12 @@ impl Board {
         self.ask(&["submit", &bundle.display().to_string()])
     }
 
+    /// Packs an operation and submits it to be held.
+    pub fn submit_held(&self, tasks: &str) -> String {
+        let bundle = self.pack(tasks);
+        self.ask(&["submit", "--hold", &bundle.display().to_string()])
+    }
+
     /// Waits for the end of an execution and returns its status.
     pub fn ended(&self, id: &str) -> Value {
         let waited = self.tool(&["wait", id, "--timeout", "110s"]);

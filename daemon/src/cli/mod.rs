@@ -6,6 +6,7 @@ mod client;
 mod exit;
 mod ground;
 mod inventory;
+mod ledger;
 mod operate;
 mod replay;
 mod table;
@@ -102,6 +103,8 @@ enum Command {
     Volumes(With<Nothing>),
     /// List the outbox, or acknowledge what the ground has.
     Downlink(With<DownlinkAction>),
+    /// Look whether a ledger is whole, or print its records; works without the daemon.
+    Ledger(With<ledger::LedgerAction>),
     /// Run bundles one after another, compare with what is expected; exit 6 on a difference.
     Replay(With<Replay>),
 }
@@ -167,9 +170,9 @@ struct Logs {
 
 #[derive(Debug, Args)]
 struct Events {
-    /// Resume after this cursor.
-    #[arg(long, value_name = "CURSOR", default_value_t = 0)]
-    since: u64,
+    /// Resume after this cursor [default: the oldest event that is kept].
+    #[arg(long, value_name = "CURSOR")]
+    since: Option<u64>,
     /// Go on for ever.
     #[arg(short, long)]
     follow: bool,
@@ -365,6 +368,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
             None | Some(Downlink::List) => inventory::downlinks(&client()?, json(with.format), out),
             Some(Downlink::Ack { ids }) => operate::acknowledge(&client()?, &ids, json(with.format), out),
         },
+        Command::Ledger(with) => ledger::ledger(&with.own, json(with.format), out),
         Command::Replay(with) => replay::replay(&client()?, &with.own, json(with.format), out),
     }
 }

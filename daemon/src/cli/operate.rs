@@ -331,7 +331,8 @@ pub(super) fn logs(client: &Client, logs: &Logs, out: &mut dyn Write) -> Result<
 }
 
 pub(super) fn events(client: &Client, events: &Events, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let path = format!("/v1/events?since={}&follow={}", events.since, events.follow);
+    let since = events.since.map(|since| format!("since={since}&")).unwrap_or_default();
+    let path = format!("/v1/events?{since}follow={}", events.follow);
     client.block_on(async {
         let mut pieces = Box::pin(pieces(client.open(&path).await?));
         let mut text = String::new();
@@ -352,8 +353,17 @@ fn event_line(data: &str, json: bool, out: &mut dyn Write) -> Result<(), Failed>
     if json {
         return print_line(out, data);
     }
-    let line: EventLine = parsed(data.as_bytes())?;
-    let detail = line.detail.map(|detail| format!("  ({detail})")).unwrap_or_default();
+    print_event(&parsed(data.as_bytes())?, json, out)
+}
+
+/// One line of the event stream.
+pub(super) fn print_event(line: &EventLine, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
+    if json {
+        let text = serde_json::to_string(line);
+        let text = text.map_err(|error| Failed::because(Exit::Fault, "failed to print JSON", &error))?;
+        return print_line(out, &text);
+    }
+    let detail = line.detail.as_ref().map(|detail| format!("  ({detail})")).unwrap_or_default();
     print_line(out, &format!("{}  {}  {}  {}{detail}", line.cursor, time(Some(line.at)), line.id, line.event))
 }
 

@@ -4,12 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Cursor, JournalError};
+use super::segment::{Cursor, JournalError};
+use crate::bundle::ExecutionId;
 use crate::sequence::Recorded;
+use crate::time::BootTime;
 
 pub(super) const FRAME_HEADER: usize = 8;
 /// A decision that touches every step of the longest bundle stays far below.
 pub(super) const FRAME_MAX: usize = 32 << 20;
+/// How every payload begins.
+const OPENING: &[u8] = b"{\"frame\":\"";
 
 /// What one append writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,18 @@ pub enum Frame {
         /// Its records.
         records: Vec<Recorded>,
     },
+    /// Ended executions of which nothing but their identity is kept from here on.
+    Forgotten {
+        /// Their identities.
+        executions: Vec<ExecutionId>,
+    },
+    /// The first frame of a compacted segment: what is before a cursor, without the records of what is forgotten.
+    Compacted {
+        /// Cursor of the first record that is not in it.
+        until: Cursor,
+        /// The latest boot time of any record that was in it.
+        latest: BootTime,
+    },
 }
 
 /// The bytes of a frame.
@@ -48,22 +64,38 @@ pub(super) fn encode(frame: &Frame) -> Result<Vec<u8>, JournalError> {
     Ok(bytes)
 }
 
-fn checksum(length: &[u8], payload: &[u8]) -> u32 {
+pub(super) fn checksum(length: &[u8], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(length), payload)
+}
+
+/// A little-endian field of a frame's header.
+pub(super) fn field(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).map_or(0, |field| u32::from_le_bytes([field[0], field[1], field[2], field[3]]))
 }
 
 /// Reads the frame at the start of these bytes. `Ok(None)` when they are too few to tell.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<(usize, Frame)>, String> {
     let Some((header, rest)) = bytes.split_at_checked(FRAME_HEADER) else { return Ok(None) };
-    let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let length = field(0) as usize;
+    let length = field(header, 0) as usize;
     if length == 0 || length > FRAME_MAX {
         return Err(format!("a frame of {length} bytes"));
     }
     let Some(payload) = rest.get(..length) else { return Ok(None) };
-    if checksum(&header[..4], payload) != field(4) {
+    if checksum(&header[..4], payload) != field(header, 4) {
         return Err("its checksum does not fit".to_owned());
     }
     let frame = serde_json::from_slice(payload).map_err(|error| format!("a frame that cannot be read: {error}"))?;
     Ok(Some((FRAME_HEADER + length, frame)))
+}
+
+/// Where the first whole frame behind an offset begins, if there is one.
+pub(super) fn whole_after(bytes: &[u8], offset: usize) -> Option<usize> {
+    let openings = bytes.windows(OPENING.len()).enumerate().skip(offset + 1 + FRAME_HEADER);
+    let begins = openings.filter(|(_, window)| *window == OPENING).map(|(at, _)| at - FRAME_HEADER);
+    begins.into_iter().find(|at| decode(&bytes[*at..]).is_ok_and(|found| found.is_some()))
+}
+
+/// Whether a frame may begin here: the end of what was written, or a payload behind a header.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes.get(FRAME_HEADER..).is_some_and(|payload| payload.starts_with(OPENING))
 }

@@ -2,14 +2,16 @@
 //!
 //! | tree | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `version`, `position`, `boot` | index version; the frame it reflects |
-//! | `live` | execution | where its first frame begins |
-//! | `ended` | execution | [`Ended`]: status document, first and last frame |
+//! | `meta` | `version`, `boot`, `latest` | index version; boot of the newest start; latest boot time of any record |
+//! | `live` | execution | cursor of its first record |
+//! | `ended` | execution | [`Ended`]: status document, cursors of its first and last record |
+//! | `forgotten` | execution | nothing: its identity is all that is kept |
 //! | `order` | time received, execution | nothing: the order of lists |
 //!
 //! Must not: call anything of sled that counts or walks on over errors.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -18,12 +20,13 @@ use sled::transaction::Transactional as _;
 use uuid::Uuid;
 
 use super::Boot;
-use super::journal::Position;
+use super::segment::Cursor;
 use crate::bundle::ExecutionId;
-use crate::sequence::Execution;
-use crate::view::{self, ExecutionStatus};
+use crate::medium::Medium;
+use crate::time::BootTime;
+use crate::view::ExecutionStatus;
 
-const VERSION: &[u8] = b"1";
+const VERSION: &[u8] = b"2";
 /// sled's page cache. The index is written twice per execution; it needs no more.
 const CACHE_BYTES: u64 = 2 << 20;
 
@@ -48,9 +51,9 @@ pub enum IndexError {
     /// sled panicked.
     #[error("sled panicked")]
     Panic,
-    /// A damaged index could not be put aside.
-    #[error("failed to move the damaged index aside")]
-    Aside(#[source] std::io::Error),
+    /// Its files.
+    #[error("failed to use the files of the index")]
+    Files(#[from] io::Error),
 }
 
 /// An ended execution as it is kept.
@@ -58,53 +61,43 @@ pub enum IndexError {
 pub struct Ended {
     /// What `status` shows.
     pub status: ExecutionStatus,
-    /// Where its first frame begins.
-    pub first: Position,
-    /// Where its last frame begins.
-    pub last: Position,
+    /// Cursor of its first record.
+    pub first: Cursor,
+    /// Cursor of its last record.
+    pub last: Cursor,
+    /// When it ended, in boot time: its age does not depend on the wall clock.
+    pub ended: BootTime,
+    /// Bytes of its records in the journal.
+    pub bytes: u64,
 }
 
 /// The open index.
 #[derive(Debug, Clone)]
 pub struct Index {
+    medium: Medium,
     db: sled::Db,
     meta: sled::Tree,
     live: sled::Tree,
     ended: sled::Tree,
+    forgotten: sled::Tree,
     order: sled::Tree,
 }
 
 impl Index {
-    /// Opens the index; a damaged one, or one that knows more than the journal, is put aside and begun anew.
+    /// Opens an index whose files are known to be whole.
     ///
     /// # Errors
-    /// When not even a new one can be made.
-    pub fn open(path: &Path, journal_end: Position, notes: &mut Vec<String>) -> Result<Self, IndexError> {
-        let why = match Self::try_open(path) {
-            Ok(index) => match index.position() {
-                Ok(Some(position)) if position >= journal_end => "it knows more than the journal".to_owned(),
-                Ok(_) => return Ok(index),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        let aside = path.with_extension("damaged");
-        let _ = std::fs::remove_dir_all(&aside);
-        std::fs::rename(path, &aside).map_err(IndexError::Aside)?;
-        notes.push(format!(
-            "the index was damaged ({why}); it is kept as {} and rebuilt from the journal",
-            aside.display()
-        ));
-        Self::try_open(path)
-    }
-
-    fn try_open(path: &Path) -> Result<Self, IndexError> {
+    /// When it cannot be opened or is of another version.
+    pub(super) fn open(path: &Path, medium: Medium) -> Result<Self, IndexError> {
+        medium.pass()?;
         let open = || sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open();
         let db = catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Panic)??;
         let index = Self {
+            medium,
             meta: db.open_tree("meta")?,
             live: db.open_tree("live")?,
             ended: db.open_tree("ended")?,
+            forgotten: db.open_tree("forgotten")?,
             order: db.open_tree("order")?,
             db,
         };
@@ -118,100 +111,125 @@ impl Index {
         Ok(index)
     }
 
-    fn position(&self) -> Result<Option<Position>, IndexError> {
-        let bytes = self.meta.get("position")?;
-        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
-    }
-
-    /// Where replay must begin: at the oldest live execution, or at the frame that the index reflects.
-    pub(super) fn replay_from(&self) -> Result<Option<Position>, IndexError> {
-        let mut from = self.position()?;
-        for pair in &self.live {
-            let position: Position = serde_json::from_slice(&pair?.1)?;
-            from = from.map(|known| known.min(position));
+    /// Makes an empty index in place of one that may be there.
+    ///
+    /// # Errors
+    /// When the old one cannot be removed or the new one not made.
+    pub(super) fn anew(path: &Path, medium: Medium) -> Result<Self, IndexError> {
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
         }
-        Ok(from)
+        Self::open(path, medium)
     }
 
-    /// The boot noted last.
-    pub(super) fn last_boot(&self) -> Result<Option<Boot>, IndexError> {
-        Ok(self.meta.get("boot")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+    /// Where replay must begin: at the oldest live execution.
+    pub(super) fn oldest_live(&self) -> Result<Option<Cursor>, IndexError> {
+        let mut oldest = None;
+        for pair in &self.live {
+            let first: Cursor = serde_json::from_slice(&pair?.1)?;
+            oldest = Some(oldest.map_or(first, |known: Cursor| known.min(first)));
+        }
+        Ok(oldest)
+    }
+
+    /// The boot noted last, and the latest boot time of any record when the index was closed.
+    pub(super) fn last_boot(&self) -> Result<(Option<Boot>, BootTime), IndexError> {
+        let boot = self.meta.get("boot")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        let latest = self.meta.get("latest")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        Ok((boot, latest.unwrap_or_default()))
     }
 
     /// Notes the boot that the journal's newest start frame names.
     pub(super) fn set_boot(&self, boot: &Boot) -> Result<(), IndexError> {
+        self.medium.pass()?;
         self.meta.insert("boot", serde_json::to_vec(boot)?)?;
+        Ok(())
+    }
+
+    /// Writes out all that sled still holds back, before the index is sealed.
+    pub(super) fn finish(&self, latest: BootTime) -> Result<(), IndexError> {
+        self.medium.pass()?;
+        self.meta.insert("latest", serde_json::to_vec(&latest)?)?;
         self.db.flush()?;
         Ok(())
     }
 
-    /// Identities of all ended executions.
-    pub(super) fn ended(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
-        let mut ids = BTreeSet::new();
+    /// Identities of all ended executions, those of forgotten ones included.
+    pub(super) fn identities(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
+        let mut ids = self.forgotten()?;
         for pair in &self.ended {
             ids.insert(id_of(&pair?.0)?);
         }
         Ok(ids)
     }
 
+    /// Identities of forgotten executions.
+    pub(super) fn forgotten(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
+        let mut ids = BTreeSet::new();
+        for pair in &self.forgotten {
+            ids.insert(id_of(&pair?.0)?);
+        }
+        Ok(ids)
+    }
+
+    /// Every ended execution that is kept.
+    pub(super) fn kept(&self) -> Result<Vec<Ended>, IndexError> {
+        let mut kept = Vec::new();
+        for pair in &self.ended {
+            kept.push(serde_json::from_slice(&pair?.1)?);
+        }
+        Ok(kept)
+    }
+
     /// Notes an accepted execution.
-    pub(super) fn accepted(&self, id: ExecutionId, at: Position) -> Result<(), IndexError> {
-        let position = serde_json::to_vec(&at)?;
-        (&self.meta, &self.live).transaction(|(meta, live)| {
-            live.insert(id.as_bytes(), position.as_slice())?;
-            meta.insert("position", position.as_slice())?;
-            Ok(())
-        })?;
-        self.db.flush()?;
+    pub(super) fn accepted(&self, id: ExecutionId, first: Cursor) -> Result<(), IndexError> {
+        self.medium.pass()?;
+        self.live.insert(id.as_bytes(), serde_json::to_vec(&first)?)?;
         Ok(())
     }
 
     /// Notes an ended execution.
-    pub(super) fn ended_at(&self, execution: &Execution, first: Position, last: Position) -> Result<(), IndexError> {
-        let id = execution.plan.execution;
-        let first = match self.live.get(id.as_bytes())? {
-            Some(bytes) => serde_json::from_slice(&bytes)?,
-            None => first,
-        };
-        let ended = Ended { status: view::status(execution, None), first, last };
-        let value = serde_json::to_vec(&ended)?;
-        let position = serde_json::to_vec(&last)?;
+    pub(super) fn ended_at(&self, ended: &Ended) -> Result<(), IndexError> {
+        self.medium.pass()?;
+        let id = ended.status.execution;
+        let value = serde_json::to_vec(ended)?;
         let order = order_key(&ended.status);
-        (&self.meta, &self.live, &self.ended, &self.order).transaction(|(meta, live, trees, orders)| {
+        (&self.live, &self.ended, &self.order).transaction(|(live, trees, orders)| {
             live.remove(id.as_bytes())?;
             trees.insert(id.as_bytes(), value.as_slice())?;
             orders.insert(order.as_slice(), &[])?;
-            meta.insert("position", position.as_slice())?;
             Ok(())
         })?;
-        self.db.flush()?;
         Ok(())
     }
 
-    /// Forgets an ended execution but for its identity: an empty value.
+    /// Removes all of an ended execution but its identity.
     pub(super) fn forget(&self, id: ExecutionId) -> Result<(), IndexError> {
-        let Some(known) = self.get(id)? else { return Ok(()) };
-        let order = order_key(&known.status);
-        (&self.ended, &self.order).transaction(|(trees, orders)| {
-            trees.insert(id.as_bytes(), &[])?;
-            orders.remove(order.as_slice())?;
+        self.medium.pass()?;
+        let order = self.get(id)?.map(|ended| order_key(&ended.status));
+        (&self.ended, &self.order, &self.forgotten).transaction(|(trees, orders, forgotten)| {
+            trees.remove(id.as_bytes())?;
+            if let Some(order) = &order {
+                orders.remove(order.as_slice())?;
+            }
+            forgotten.insert(id.as_bytes(), &[])?;
             Ok(())
         })?;
-        self.db.flush()?;
         Ok(())
     }
 
-    /// An ended execution, unless it was purged.
+    /// An ended execution.
     ///
     /// # Errors
     /// When sled fails.
     pub fn get(&self, id: ExecutionId) -> Result<Option<Ended>, IndexError> {
-        let bytes = self.ended.get(id.as_bytes())?.filter(|bytes| !bytes.is_empty());
+        let bytes = self.ended.get(id.as_bytes())?;
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 
-    /// First and, once ended, last frame of an execution.
-    pub(super) fn span(&self, id: ExecutionId) -> Result<Option<(Position, Option<Position>)>, IndexError> {
+    /// Cursors of the first and, once ended, of the last record of an execution.
+    pub(super) fn span(&self, id: ExecutionId) -> Result<Option<(Cursor, Option<Cursor>)>, IndexError> {
         if let Some(ended) = self.get(id)? {
             return Ok(Some((ended.first, Some(ended.last))));
         }
@@ -228,11 +246,7 @@ impl Index {
         let Ok(from) = Uuid::parse_str(&from) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for pair in self.ended.range(from.as_bytes().to_vec()..) {
-            let (key, value) = pair?;
-            let id = id_of(&key)?;
-            if value.is_empty() {
-                continue;
-            }
+            let id = id_of(&pair?.0)?;
             if !id.to_string().replace('-', "").starts_with(digits) || found.len() == 2 {
                 break;
             }
@@ -247,17 +261,18 @@ impl Index {
     /// When sled fails; the walk stops at the first error.
     pub fn newest(&self) -> impl Iterator<Item = Result<ExecutionStatus, IndexError>> + '_ {
         let mut broken = false;
-        self.order.iter().rev().map_while(move |pair| {
+        let found = self.order.iter().rev().map_while(move |pair| {
             if broken {
                 return None;
             }
             let found = pair.map_err(IndexError::from).and_then(|(key, _)| {
-                let id = id_of(key.get(8..).unwrap_or_default())?;
-                Ok(self.get(id)?.ok_or(IndexError::Key)?.status)
+                // One that is forgotten this very moment is passed over.
+                Ok(self.get(id_of(key.get(8..).unwrap_or_default())?)?.map(|ended| ended.status))
             });
             broken = found.is_err();
-            Some(found)
-        })
+            Some(found.transpose())
+        });
+        found.flatten()
     }
 }
 

@@ -2,58 +2,67 @@
 //!
 //! **The contract.** [`Ledger::commit`] returns `Ok` only after its records are on the medium (append + fdatasync):
 //! all of them or none. A failed commit leaves the journal as it was. [`Ledger::open`] cuts a torn tail at the last
-//! whole frame, refuses a damaged middle, and rebuilds an index that is damaged, missing or ahead of the journal.
-//! The index is written when an execution is accepted and when it ends; whatever it lacks is replayed from the journal.
+//! whole frame, puts a single wrong byte right, refuses a damaged middle, and makes the index anew unless every byte of
+//! it is as the last daemon sealed it. What is forgotten loses its records, never its identity.
 //! Must not: decide anything.
 
+pub mod check;
+mod compact;
+mod error;
 mod frame;
+mod heal;
 mod index;
 mod journal;
+mod queries;
+mod reader;
+mod replay;
+mod reserve;
+mod seal;
+mod segment;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use error::LedgerError;
 pub use frame::Frame;
 pub use index::{Ended, Index, IndexError};
-pub use journal::{Cursor, Journal, JournalError, Position, Reader};
+pub use queries::Queries;
+pub use segment::{Cursor, JournalError, Position, VERSION};
 
 use crate::bundle::ExecutionId;
-use crate::sequence::apply::Illegal;
-use crate::sequence::{Board, Execution, Record, Recorded, apply};
+use crate::medium::Medium;
+use crate::sequence::{Board, Execution, Record, Recorded};
 use crate::time::BootTime;
+use crate::view;
+use journal::Journal;
+use reserve::Reserve;
 
-/// Why the ledger cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The state directory cannot be written.
-    #[error("failed to prepare the state directory {}", path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another daemon works on it.
-    #[error("the state directory {} is in use by another perigeed; stop that one, or configure another state_dir", path.display())]
-    InUse {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The journal.
-    #[error("failed to use the journal")]
-    Journal(#[from] JournalError),
-    /// The index, even after it was rebuilt.
-    #[error("failed to use the index")]
-    Index(#[from] IndexError),
-    /// Records that no engine of ours would have written in this order.
-    #[error("the journal does not replay")]
-    Replay(#[from] Illegal),
+/// Segments end here, so that what is forgotten can be given back bit by bit.
+pub const SEGMENT_BYTES: u64 = 8 << 20;
+/// What an identity takes in the journal, about.
+const IDENTITY_BYTES: u64 = 48;
+/// Identities that one frame forgets.
+const FORGET_AT_ONCE: usize = 4096;
+
+/// How a ledger is laid out.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Where segments end.
+    pub segment_bytes: u64,
+    /// Bytes of the reserve.
+    pub reserve_bytes: u64,
+    /// The way to the medium.
+    pub medium: Medium,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, reserve_bytes: reserve::RESERVE_BYTES, medium: Medium::default() }
+    }
 }
 
 /// One boot of the board, as a daemon noted it at its start.
@@ -65,13 +74,45 @@ pub struct Boot {
     pub offset_ms: u64,
 }
 
+/// What a commit wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Cursor of its first record.
+    pub first: Cursor,
+    /// Bytes that it took.
+    pub bytes: u64,
+}
+
+/// An ended execution whose records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// When it ended.
+    pub ended: BootTime,
+    /// Bytes of its records.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    first: Cursor,
+    bytes: u64,
+}
+
 /// The durable state, open for writing by this process alone.
 #[derive(Debug)]
 pub struct Ledger {
     journal: Journal,
+    medium: Medium,
     index: Option<Index>,
     index_path: PathBuf,
-    starts: BTreeMap<ExecutionId, Position>,
+    reserve: Reserve,
+    segment_bytes: u64,
+    live: BTreeMap<ExecutionId, Start>,
+    kept: BTreeMap<(Cursor, ExecutionId), Kept>,
+    forgotten: u64,
+    latest: BootTime,
+    /// Bytes of the closed segments when a compaction failed: not tried again before there are more.
+    compaction_failed: u64,
     _lock: File,
 }
 
@@ -82,7 +123,7 @@ pub struct Found {
     pub board: Board,
     /// The boot in which the last daemon ran, if any ran.
     pub last_boot: Option<Boot>,
-    /// The latest boot time of any record that was replayed.
+    /// The latest boot time of any record.
     pub latest: BootTime,
     /// What was mended, in words.
     pub notes: Vec<String>,
@@ -94,6 +135,14 @@ impl Ledger {
     /// # Errors
     /// When the directory cannot be written, another daemon holds it, or the journal's middle is damaged.
     pub fn open(state_dir: &Path) -> Result<(Self, Found), LedgerError> {
+        Self::open_with(state_dir, Layout::default())
+    }
+
+    /// As [`Self::open`], with another layout.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(state_dir: &Path, layout: Layout) -> Result<(Self, Found), LedgerError> {
         let directory = |path: &Path| {
             let path = path.to_owned();
             move |source| LedgerError::Directory { path, source }
@@ -104,38 +153,36 @@ impl Ledger {
             TryLockError::WouldBlock => LedgerError::InUse { path: state_dir.to_owned() },
             TryLockError::Error(source) => directory(state_dir)(source),
         })?;
+        let Layout { segment_bytes, reserve_bytes, medium } = layout;
         let mut notes = Vec::new();
-        let journal = Journal::open(&state_dir.join("journal"), &mut notes)?;
+        let journal = Journal::open(&state_dir.join("journal"), medium.clone(), segment_bytes, &mut notes)?;
         let index_path = state_dir.join("index");
-        let index = Some(Index::open(&index_path, journal.end(), &mut notes)?);
-        let mut ledger = Self { journal, index, index_path, starts: BTreeMap::new(), _lock: lock };
-        let mut found = ledger.replay()?;
+        let mut reserve = Reserve::of(state_dir, reserve_bytes, medium.clone());
+        if let Err(error) = reserve.make() {
+            notes.push(format!("there is no room for the ledger's reserve of {reserve_bytes} bytes: {error}"));
+        }
+        let mut ledger = Self {
+            journal,
+            medium,
+            index: None,
+            index_path,
+            reserve,
+            segment_bytes,
+            live: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            forgotten: 0,
+            latest: BootTime::default(),
+            compaction_failed: 0,
+            _lock: lock,
+        };
+        let trusted = ledger.open_sealed_index(&mut notes)?;
+        let mut found = if trusted { ledger.replay(&mut notes)? } else { ledger.rebuild(&mut notes)? };
         found.notes = notes;
         Ok((ledger, found))
     }
 
-    fn replay(&mut self) -> Result<Found, LedgerError> {
-        let index = self.index()?;
-        let mut board = Board { ended: Arc::new(index.ended()?), ..Board::default() };
-        let from = index.replay_from()?;
-        let mut last_boot = index.last_boot()?;
-        let mut latest = BootTime::default();
-        let mut reader = self.journal.reader().start_at(from)?;
-        while let Some((position, frame)) = reader.next_frame()? {
-            match frame {
-                Frame::Started { boot, offset_ms, .. } => last_boot = Some(Boot { id: boot, offset_ms }),
-                Frame::Decided { records, .. } => {
-                    latest = records.iter().map(|recorded| recorded.at.boot).fold(latest, BootTime::max);
-                    let unknown = |recorded: &Recorded| {
-                        !board.ended.contains(&recorded.execution) || recorded.record == Record::Purged
-                    };
-                    let fresh: Vec<Recorded> = records.into_iter().filter(unknown).collect();
-                    let ended = apply_all(&mut board, &fresh)?;
-                    self.reflect(position, &fresh, &ended)?;
-                }
-            }
-        }
-        Ok(Found { board, last_boot, latest, notes: Vec::new() })
+    fn index(&self) -> Result<&Index, IndexError> {
+        self.index.as_ref().ok_or(IndexError::Closed)
     }
 
     /// Notes that a daemon starts in this boot.
@@ -144,12 +191,151 @@ impl Ledger {
     /// When it cannot be recorded.
     pub fn started(&mut self, boot: &Boot, version: &str) -> Result<(), LedgerError> {
         let frame = Frame::Started { boot: boot.id.clone(), version: version.to_owned(), offset_ms: boot.offset_ms };
-        self.journal.append(&frame)?;
+        self.append(&frame)?;
         Ok(self.index()?.set_boot(boot)?)
     }
 
-    fn index(&self) -> Result<&Index, IndexError> {
-        self.index.as_ref().ok_or(IndexError::Closed)
+    /// Appends a frame that must not fail for want of room: the reserve is given up for it.
+    fn append(&mut self, frame: &Frame) -> Result<u64, LedgerError> {
+        match self.journal.append(frame) {
+            Err(error) if error.is_full() && self.reserve.give_up().is_ok_and(|given| given) => {
+                self.journal.take_back()?;
+                Ok(self.journal.append(frame)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Commits the records of one decision: on return they are on the medium.
+    ///
+    /// # Errors
+    /// When they are not; the journal is then as it was before.
+    pub fn commit(&mut self, records: &[Recorded]) -> Result<Committed, LedgerError> {
+        let first = self.journal.next_cursor();
+        let frame = Frame::Decided { first, records: records.to_vec() };
+        let accepts = records.iter().any(|recorded| matches!(recorded.record, Record::Accepted { .. }));
+        if accepts && !self.reserve.held() {
+            return Err(LedgerError::Full);
+        }
+        let bytes = if accepts { self.journal.append(&frame)? } else { self.append(&frame)? };
+        Ok(Committed { first, bytes })
+    }
+
+    /// Whether the reserve was given up: the disk is full.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        !self.reserve.held()
+    }
+
+    /// Brings the index up to a commit: accepted and ended executions.
+    ///
+    /// # Errors
+    /// When the index fails; nothing is lost, the journal has it.
+    pub fn reflect(
+        &mut self,
+        committed: Committed,
+        records: &[Recorded],
+        ended: &[Arc<Execution>],
+    ) -> Result<(), LedgerError> {
+        let records: Vec<(Cursor, &Recorded)> = (committed.first..).zip(records).collect();
+        self.reflect_records(&records, committed.bytes, ended)
+    }
+
+    fn reflect_records(
+        &mut self,
+        records: &[(Cursor, &Recorded)],
+        bytes: u64,
+        ended: &[Arc<Execution>],
+    ) -> Result<(), LedgerError> {
+        self.latest = records.iter().map(|(_, recorded)| recorded.at.boot).fold(self.latest, BootTime::max);
+        let mut accepted = Vec::new();
+        for (cursor, recorded) in records {
+            if matches!(recorded.record, Record::Accepted { .. }) {
+                self.live.insert(recorded.execution, Start { first: *cursor, bytes: 0 });
+                accepted.push((recorded.execution, *cursor));
+            }
+        }
+        if let Some(start) = records.first().and_then(|(_, recorded)| self.live.get_mut(&recorded.execution)) {
+            start.bytes += bytes;
+        }
+        let ended: Vec<Ended> = ended.iter().map(|execution| self.kept_from_now_on(execution, records)).collect();
+        for (id, cursor) in accepted {
+            self.index()?.accepted(id, cursor)?;
+        }
+        for ended in &ended {
+            self.index()?.ended_at(ended)?;
+        }
+        Ok(())
+    }
+
+    fn kept_from_now_on(&mut self, execution: &Execution, records: &[(Cursor, &Recorded)]) -> Ended {
+        let id = execution.plan.execution;
+        let own = records.iter().rfind(|(_, recorded)| recorded.execution == id);
+        let (last, at) = own.map_or((0, self.latest), |(cursor, recorded)| (*cursor, recorded.at.boot));
+        let start = self.live.remove(&id).unwrap_or(Start { first: last, bytes: 0 });
+        let status = view::status(execution, None);
+        let ended = Ended { status, first: start.first, last, ended: at, bytes: start.bytes };
+        self.kept.extend([entry(&ended)]);
+        ended
+    }
+
+    /// Ended executions whose records are kept, the one that ended first first.
+    pub fn kept(&self) -> impl Iterator<Item = (ExecutionId, Kept)> + '_ {
+        self.kept.iter().map(|((_, id), kept)| (*id, *kept))
+    }
+
+    /// Whether the records of an ended execution are kept.
+    #[must_use]
+    pub fn keeps(&self, id: ExecutionId) -> bool {
+        self.kept().any(|(known, _)| known == id)
+    }
+
+    /// Removes the records of ended executions, for ever; their identities stay. What is live, not known or forgotten
+    /// already is left as it is. Returns how many were forgotten.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; what was recorded before that is forgotten.
+    pub fn forget(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<usize, LedgerError> {
+        let known: Vec<ExecutionId> = self.kept().map(|(id, _)| id).filter(|id| ids.contains(id)).collect();
+        for executions in known.chunks(FORGET_AT_ONCE) {
+            self.append(&Frame::Forgotten { executions: executions.to_vec() })?;
+            self.reflect_forgotten(&executions.iter().copied().collect())?;
+        }
+        Ok(known.len())
+    }
+
+    fn reflect_forgotten(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<(), LedgerError> {
+        self.kept.retain(|(_, id), _| !ids.contains(id));
+        self.forgotten += ids.len() as u64;
+        for id in ids {
+            self.index()?.forget(*id)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back the room of what is forgotten, when that is worth the writing. Returns the bytes of the journal
+    /// before and after.
+    ///
+    /// # Errors
+    /// When a segment cannot be read or written; the journal is then as it was.
+    pub fn compact(&mut self) -> Result<Option<(u64, u64)>, LedgerError> {
+        let (closed, all) = compact::sizes(&self.journal)?;
+        let live: u64 = self.live.values().map(|start| start.bytes).sum();
+        let kept: u64 = self.kept.values().map(|kept| kept.bytes).sum();
+        let dead = all.saturating_sub(live + kept + self.forgotten * IDENTITY_BYTES);
+        // At most a segment of it is in the open one, which cannot be compacted.
+        let worth = closed > 0 && dead >= (all / 2).max(2 * self.segment_bytes);
+        let Some(index) = self.index.as_ref().filter(|_| worth && closed != self.compaction_failed) else {
+            return Ok(None);
+        };
+        let forgotten = index.forgotten()?;
+        match compact::compact(&self.journal, &self.medium, &forgotten) {
+            Ok(_) => Ok(Some((all, compact::sizes(&self.journal)?.1))),
+            Err(error) => {
+                self.compaction_failed = closed;
+                Err(error.into())
+            }
+        }
     }
 
     /// Lets go of an index that failed; until [`Self::mend`] the journal does without.
@@ -157,56 +343,36 @@ impl Ledger {
         self.index = None;
     }
 
-    /// After a failure: tries whether records can be written again, takes back what was half written, and brings an
-    /// index that was closed up to the journal.
+    /// After a failure: tries whether records can be written again, takes back what was half written, takes up the
+    /// reserve again, and makes an index anew that was closed.
     ///
     /// # Errors
     /// When it still fails.
     pub fn mend(&mut self) -> Result<(), LedgerError> {
-        self.journal.mend()?;
-        if self.index.is_none() {
-            let mut notes = Vec::new();
-            self.index = Some(Index::open(&self.index_path, self.journal.end(), &mut notes)?);
-            if let Err(error) = self.replay() {
-                self.index = None;
-                return Err(error);
-            }
+        self.journal.take_back()?;
+        self.journal.try_medium()?;
+        if self.index.is_none()
+            && let Err(error) = self.rebuild(&mut Vec::new())
+        {
+            self.index = None;
+            return Err(error);
         }
-        Ok(())
+        self.reserve.make().map_err(|source| match crate::disk::is_full(&source) {
+            true => LedgerError::Full,
+            false => LedgerError::Directory { path: self.index_path.with_file_name("reserve"), source },
+        })
     }
 
-    /// Commits the records of one decision: on return they are on the medium.
+    /// Closes it in good order: the index is sealed, so that the next start need not make it anew.
     ///
     /// # Errors
-    /// When they are not; the journal is then as it was before.
-    pub fn commit(&mut self, records: &[Recorded]) -> Result<Position, LedgerError> {
-        let first = self.journal.next_cursor();
-        Ok(self.journal.append(&Frame::Decided { first, records: records.to_vec() })?)
-    }
-
-    /// Brings the index up to a commit: accepted and ended executions.
-    ///
-    /// # Errors
-    /// When sled fails; nothing is lost, the journal has it.
-    pub fn reflect(
-        &mut self,
-        position: Position,
-        records: &[Recorded],
-        ended: &[Arc<Execution>],
-    ) -> Result<(), LedgerError> {
-        let accepted = records.iter().filter(|recorded| matches!(recorded.record, Record::Accepted { .. }));
-        self.starts.extend(accepted.clone().map(|recorded| (recorded.execution, position)));
-        for recorded in accepted {
-            self.index()?.accepted(recorded.execution, position)?;
-        }
-        for execution in ended {
-            let id = execution.plan.execution;
-            let start = self.starts.remove(&id).unwrap_or(position);
-            self.index()?.ended_at(execution, start, position)?;
-        }
-        for recorded in records.iter().filter(|recorded| recorded.record == Record::Purged) {
-            self.index()?.forget(recorded.execution)?;
-        }
+    /// When it cannot be sealed; nothing is lost then.
+    pub fn close(mut self) -> Result<(), LedgerError> {
+        let Some(index) = self.index.take() else { return Ok(()) };
+        index.finish(self.latest)?;
+        // sled writes as long as it is open.
+        drop(index);
+        seal::write(&self.medium, &self.index_path, self.journal.end()).map_err(IndexError::from)?;
         Ok(())
     }
 
@@ -219,67 +385,10 @@ impl Ledger {
     /// A handle for queries, usable from any thread; none while the index is closed.
     #[must_use]
     pub fn queries(&self) -> Option<Queries> {
-        Some(Queries { index: self.index.clone()?, journal: self.journal.reader() })
+        Some(Queries::new(self.index.clone()?, self.journal.reader()))
     }
 }
 
-fn apply_all(board: &mut Board, records: &[Recorded]) -> Result<Vec<Arc<Execution>>, Illegal> {
-    let mut ended = Vec::new();
-    for recorded in records {
-        ended.extend(apply(board, recorded)?);
-    }
-    Ok(ended)
-}
-
-/// Reads what has been committed.
-#[derive(Debug, Clone)]
-pub struct Queries {
-    index: Index,
-    journal: Reader,
-}
-
-impl Queries {
-    /// The index of ended executions.
-    #[must_use]
-    pub fn index(&self) -> &Index {
-        &self.index
-    }
-
-    /// Records after a cursor, oldest first, at most `limit`, with their cursors.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub fn events(&self, since: Cursor, limit: usize) -> Result<Vec<(Cursor, Recorded)>, JournalError> {
-        let mut reader = self.journal.clone().start_at(self.journal.segment_of(since.saturating_add(1))?)?;
-        let mut events = Vec::new();
-        while let Some((_, frame)) = reader.next_frame()? {
-            let Frame::Decided { first, records } = frame else { continue };
-            events.extend((first..).zip(records).filter(|(cursor, _)| *cursor > since));
-            if events.len() >= limit {
-                events.truncate(limit);
-                break;
-            }
-        }
-        Ok(events)
-    }
-
-    /// Every record of one execution, oldest first.
-    ///
-    /// # Errors
-    /// When the journal or index cannot be read.
-    pub fn history(&self, id: ExecutionId) -> Result<Vec<(Cursor, Recorded)>, LedgerError> {
-        let span = self.index.span(id)?;
-        let Some((start, end)) = span else { return Ok(Vec::new()) };
-        let mut reader = self.journal.clone().start_at(Some(start))?;
-        let mut events = Vec::new();
-        while let Some((position, frame)) = reader.next_frame()? {
-            if let Frame::Decided { first, records } = frame {
-                events.extend((first..).zip(records).filter(|(_, recorded)| recorded.execution == id));
-            }
-            if end.is_some_and(|end| position >= end) {
-                break;
-            }
-        }
-        Ok(events)
-    }
+fn entry(ended: &Ended) -> ((Cursor, ExecutionId), Kept) {
+    ((ended.last, ended.status.execution), Kept { ended: ended.ended, bytes: ended.bytes })
 }

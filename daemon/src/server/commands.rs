@@ -14,12 +14,15 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Desk;
 use super::answer::{Asked, Failure, blocking};
-use super::id::resolve;
+use super::id::{named, resolve};
 use crate::intake::Outcome;
 use crate::reason::{Name, Reason};
 use crate::sequence::Event;
 use crate::sequence::event::Verb;
 use crate::verify::Rejection;
+
+/// How much of a bundle that cannot be taken is read before it is refused.
+const DRAIN_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SubmitQuery {
@@ -34,7 +37,13 @@ pub(super) async fn submit(
 ) -> Result<Response, Failure> {
     let storage =
         |error: io::Error| Reason::new(Name::LedgerUnavailable, format!("failed to stage the bundle: {error}"));
-    let (staged, file) = desk.intake.stage().map_err(Failure::unavailable)?;
+    let (staged, file) = match desk.intake.stage() {
+        Ok(staged) => staged,
+        Err(reason) => {
+            drain(body).await;
+            return Err(Failure::unavailable(reason));
+        }
+    };
     let limit = desk.settings.borrow().bundle_bytes;
     let outcome = match receive(body, File::from_std(file), limit).await {
         Ok(()) => desk.intake.take_staged(staged, query.hold).await,
@@ -54,6 +63,18 @@ pub(super) async fn submit(
         Outcome::Unavailable(reason) => return Err(Failure::unavailable(reason.clone())),
     };
     Ok((status, Json(outcome)).into_response())
+}
+
+/// Reads what is still being sent: who has not sent all of it may not see the answer.
+async fn drain(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(piece)) = pieces.next().await {
+        left = left.saturating_sub(piece.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 enum Received {
@@ -107,8 +128,10 @@ async fn ask(desk: &Desk, id: String, verb: Verb, name: &str) -> Result<Json<Tak
 }
 
 pub(super) async fn acknowledge(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
-    let execution = resolve(&desk, &id).await?.status.execution;
-    if blocking(move || desk.outbox.acknowledge(execution)).await? {
+    let execution = named(&desk, &id).await?;
+    let outbox = desk.outbox.clone();
+    if blocking(move || outbox.acknowledge(execution)).await? {
+        desk.handle.acknowledged().await;
         return Ok(Json(Taken { id, verb: "ack".to_owned() }));
     }
     Err(Failure::not_found(format!("the outbox has no entry of `{id}`; it may have been acknowledged before")))

@@ -13,7 +13,7 @@ use super::Desk;
 use super::answer::{Asked, Failure, blocking};
 use super::id::status_of;
 use crate::bundle::{ExecutionId, StepId};
-use crate::ledger::Queries;
+use crate::ledger::{JournalError, Queries};
 use crate::sequence::{Record, Recorded};
 use crate::view;
 
@@ -34,8 +34,14 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let queries = desk.open_queries()?;
     let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let (journal, asked) = (queries.clone(), query.since.or(resumed));
+    let since = match tokio::task::spawn_blocking(move || journal.resume(asked)).await {
+        Ok(Err(gone @ JournalError::Gone { .. })) => return Err(Failure::not_found(gone.to_string())),
+        Ok(other) => other.map_err(|error| Failure::internal(&error))?,
+        Err(error) => return Err(Failure::internal(&error)),
+    };
     let walk = Walk {
-        since: query.since.or(resumed).unwrap_or(0),
+        since,
         follow: query.follow,
         snapshots: desk.handle.snapshots(),
         steps: BTreeMap::new(),

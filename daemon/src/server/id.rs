@@ -70,6 +70,17 @@ async fn find(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {
     }
 }
 
+/// The execution that an `ID` names as a whole; of a forgotten one its full id is enough.
+///
+/// # Errors
+/// When it is malformed, ambiguous or unknown.
+pub(super) async fn named(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {
+    match text.parse() {
+        Ok(id) if desk.handle.snapshot().board.ended.contains(&id) => Ok(id),
+        _ => Ok(resolve(desk, text).await?.status.execution),
+    }
+}
+
 /// The status of an execution, live or ended.
 ///
 /// # Errors
@@ -80,5 +91,11 @@ pub(super) async fn status_of(desk: &Desk, snapshot: &Snapshot, id: ExecutionId)
     }
     let queries = desk.open_queries()?;
     let ended = blocking(move || queries.index().get(id)).await?;
-    ended.map(|ended| ended.status).ok_or_else(|| Failure::not_found(format!("there is no execution `{id}`")))
+    ended.map(|ended| ended.status).ok_or_else(|| {
+        let why = match snapshot.board.ended.contains(&id) {
+            true => format!("execution `{id}` has ended and was forgotten (retention): only its identity is kept"),
+            false => format!("there is no execution `{id}`"),
+        };
+        Failure::not_found(why)
+    })
 }

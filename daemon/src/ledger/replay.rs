@@ -1,0 +1,95 @@
+//! What a start makes of the journal: the board, and an index that agrees with it.
+//!
+//! Must not: trust an index that is not as it was sealed.
+
+use std::sync::Arc;
+
+use super::frame::Frame;
+use super::index::{Index, IndexError};
+use super::reader::{Reader, Tail};
+use super::segment::Cursor;
+use super::{Boot, Found, Ledger, LedgerError, entry, seal};
+use crate::sequence::{Board, Recorded, apply};
+
+impl Ledger {
+    /// Opens the index if it is as it was sealed. The seal is taken off: from here on it changes.
+    pub(super) fn open_sealed_index(&mut self, notes: &mut Vec<String>) -> Result<bool, LedgerError> {
+        let why = match seal::look(&self.index_path, self.journal.end()) {
+            seal::Found::Nothing => return Ok(false),
+            seal::Found::Broken(why) => Some(why),
+            seal::Found::Whole => None,
+        };
+        seal::remove(&self.medium, &self.index_path).map_err(IndexError::from)?;
+        let why = match why {
+            Some(why) => why,
+            None => match Index::open(&self.index_path, self.medium.clone()) {
+                Ok(index) => {
+                    self.index = Some(index);
+                    return Ok(true);
+                }
+                Err(error) => crate::run::chain(&error),
+            },
+        };
+        notes.push(format!("the index was not as it was left ({why}); it is made anew from the journal"));
+        Ok(false)
+    }
+
+    /// Makes the index anew from the journal.
+    pub(super) fn rebuild(&mut self, notes: &mut Vec<String>) -> Result<Found, LedgerError> {
+        self.index = None;
+        self.index = Some(Index::anew(&self.index_path, self.medium.clone())?);
+        self.replay(notes)
+    }
+
+    /// Reads what the index does not hold: the records of live executions; of all, when it is new.
+    pub(super) fn replay(&mut self, notes: &mut Vec<String>) -> Result<Found, LedgerError> {
+        let index = self.index()?;
+        let mut board = Board { ended: Arc::new(index.identities()?), ..Board::default() };
+        let known = index.kept()?;
+        let (mut last_boot, latest) = index.last_boot()?;
+        let from = index.oldest_live()?;
+        self.forgotten = board.ended.len().saturating_sub(known.len()) as u64;
+        self.latest = latest;
+        self.live.clear();
+        self.kept = known.iter().map(entry).collect();
+        // An index that knows of executions and of none that is live has nothing to read again but the newest.
+        let from = if board.ended.is_empty() { from } else { from.or(Some(self.journal.next_cursor())) };
+        let mut frames = Reader::new(self.journal.dir(), Tail::Still).start_at(from)?;
+        while let Some((position, frame)) = frames.next_frame()? {
+            match frame {
+                Frame::Started { boot, offset_ms, .. } => last_boot = Some(Boot { id: boot, offset_ms }),
+                Frame::Decided { first, records } => {
+                    let bytes = frames.position().offset - position.offset;
+                    self.replay_decision(&mut board, first, &records, bytes)?;
+                }
+                Frame::Forgotten { executions } => {
+                    Arc::make_mut(&mut board.ended).extend(&executions);
+                    self.reflect_forgotten(&executions.into_iter().collect())?;
+                }
+                Frame::Compacted { latest, .. } => self.latest = self.latest.max(latest),
+            }
+        }
+        self.journal.heal(frames.healed(), notes)?;
+        if let Some(boot) = &last_boot {
+            self.index()?.set_boot(boot)?;
+        }
+        Ok(Found { board, last_boot, latest: self.latest, notes: Vec::new() })
+    }
+
+    /// What has ended was applied before, or its beginning is gone: its records are passed over.
+    fn replay_decision(
+        &mut self,
+        board: &mut Board,
+        first: Cursor,
+        records: &[Recorded],
+        bytes: u64,
+    ) -> Result<(), LedgerError> {
+        let fresh: Vec<(Cursor, &Recorded)> =
+            (first..).zip(records).filter(|(_, recorded)| !board.ended.contains(&recorded.execution)).collect();
+        let mut ended = Vec::new();
+        for (_, recorded) in &fresh {
+            ended.extend(apply(board, recorded)?);
+        }
+        self.reflect_records(&fresh, bytes, &ended)
+    }
+}
