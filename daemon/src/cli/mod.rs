@@ -354,7 +354,7 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
         Command::History(with) => operate::history(&client()?, &with.own.id, json(with.format), out),
         Command::Wait(with) => operate::wait(&client()?, &with.own, json(with.format), out),
         Command::Logs(with) => operate::logs(&client()?, &with.own, out),
-        Command::Output(with) => operate::output(&client()?, &with.own.id, out),
+        Command::Output(with) => inventory::output(&client()?, &with.own.id, out),
         Command::Events(with) => operate::events(&client()?, &with.own, json(with.format), out),
         Command::Release(with) => operate::verb(&client()?, &with.own.ids, "release", json(with.format), out),
         Command::Stop(with) => {

@@ -239,12 +239,6 @@ pub(super) fn history(client: &Client, id: &str, json: bool, out: &mut dyn Write
     print(out, &["AT", "WHAT", "EVENT", "DETAIL"], rows.collect())
 }
 
-/// The document as the board keeps it.
-pub(super) fn output(client: &Client, id: &str, out: &mut dyn Write) -> Result<(), Failed> {
-    let document: serde_json::Value = client.get(&format!("/v1/executions/{}/output", encoded(id)))?;
-    print_json(out, &document)
-}
-
 /// How a wait came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
