@@ -3,6 +3,7 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod instruments;
 mod policy;
 mod retention;
 
@@ -10,14 +11,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use instruments::{InstrumentsFragment, settle_fisheye};
 use serde::Deserialize;
 
 use self::policy::PolicyFragment;
 pub use self::retention::Retention;
 use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
-use crate::plan::Board;
 use crate::plan::policy::Policy;
+use crate::plan::{Board, Instrument};
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -75,6 +77,7 @@ pub struct Fragment {
     retention: RetentionFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
+    instruments: InstrumentsFragment,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -158,6 +161,8 @@ pub struct Settings {
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
     pub on_exit: OnExit,
+    /// The fisheye camera, if there is one.
+    pub fisheye: Option<Instrument>,
 }
 
 impl Settings {
@@ -218,6 +223,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            fisheye: self.fisheye.clone(),
             policy: self.policy.clone(),
         }
     }
@@ -302,6 +308,7 @@ impl Fragment {
             retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
+            instruments: over.instruments.or(self.instruments),
         }
     }
 
@@ -313,6 +320,8 @@ impl Fragment {
             let known: Vec<&str> = nodes.keys().map(NodeName::as_str).collect();
             value("default_node", format!("`{asked}` is not among the nodes: {}", known.join(", ")))
         })?;
+        let fisheye =
+            settle_fisheye(self.instruments.fisheye, &nodes, self.image_prefixes.as_deref().unwrap_or_default())?;
         let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
         Ok(Settings {
             uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
@@ -334,6 +343,7 @@ impl Fragment {
             policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
+            fisheye,
         })
     }
 }
@@ -397,6 +407,20 @@ mod tests {
     fn settle(text: &str) -> Result<Settings, String> {
         let fragment: Fragment = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
         fragment.settle().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_instrument_is_named_in_full_and_is_no_tenants() {
+        let with =
+            |image: &str, more: &str| settle(&format!("instruments: {{fisheye: {{image: \"{image}\"}}}}\n{more}"));
+        assert!(with("localhost/fisheye:1", "").is_ok_and(|settings| settings.fisheye.is_some()));
+        for image in ["fisheye:1", "localhost/fisheye"] {
+            assert!(with(image, "").is_err_and(|why| why.contains("expected a full name")), "{image}");
+        }
+        assert!(with("localhost/team/fisheye:1", "").is_err_and(|why| why.contains("a tenant's by its name")));
+        assert!(with("localhost/team/fisheye:1", "image_prefixes: [localhost/team]").is_ok());
+        let elsewhere = settle("instruments: {fisheye: {image: \"localhost/a:1\", node: moon}}");
+        assert!(elsewhere.is_err_and(|why| why.contains("not among the nodes")));
     }
 
     #[test]

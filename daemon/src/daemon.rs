@@ -16,6 +16,7 @@ use crate::downlink::Outbox;
 use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
 use crate::ledger::LedgerError;
+use crate::plan::Instrument;
 use crate::podman::{Endpoint, Health, health};
 use crate::run::{Loop, Parts, SHUTDOWN, chain};
 use crate::server::{self, Desk};
@@ -212,7 +213,20 @@ pub fn check(config: Option<&Path>) -> Result<Vec<Diagnostic>, DaemonError> {
             found.push(Diagnostic { good, line: format!("node {node}: network back end {helper}{advice}") });
         }
     }
+    found.extend(settings.fisheye.as_ref().map(|fisheye| instrument(&settings, fisheye, &runtime)));
     Ok(found)
+}
+
+/// Whether the image of the instrument is where it will be wanted.
+fn instrument(settings: &Settings, fisheye: &Instrument, runtime: &tokio::runtime::Runtime) -> Diagnostic {
+    let node = fisheye.node.as_ref().unwrap_or(&settings.default_node);
+    let what = format!("instruments.fisheye: image {} on node {node}", fisheye.image);
+    let endpoint = settings.nodes.get(node).map(|socket| Endpoint::new(socket));
+    match endpoint.map(|endpoint| runtime.block_on(endpoint.image_id(&fisheye.image))) {
+        Some(Ok(Some(_))) => Diagnostic { good: true, line: format!("{what}: aboard") },
+        Some(Ok(None)) | None => Diagnostic { good: false, line: format!("{what}: missing; load it") },
+        Some(Err(error)) => Diagnostic { good: false, line: format!("{what}: {error}") },
+    }
 }
 
 /// Whether a folder can be written: as it is, or made below the nearest one that exists.

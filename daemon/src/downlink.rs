@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <state_dir>/logs/<execution>/<container>.console     console output, until purge
+//! <state_dir>/outputs/<execution>/<step>.json           output documents of errands, until purge
 //! <state_dir>/bundles/<execution>/                     files of the accepted bundle, until the end
 //! <state_dir>/gangs/<execution>/                       hostfiles and keys of its gangs, until the end
 //! <state_dir>/outgoing/<execution>/                    an entry in the making
-//! <state_dir>/downlink/<execution>/                    the entry: report.json, <step>.tar, logs/<step>.<job>.stdout|stderr
+//! <state_dir>/downlink/<execution>/                    the entry: report.json, <step>.tar, outputs/<step>.json, logs/<step>.<job>.stdout|stderr
 //! ```
 //!
 //! Must not: publish an entry before all of it is on the medium.
@@ -29,6 +30,8 @@ use crate::sequence::state::{AttemptId, Phase};
 use crate::view::{self, ExecutionStatus};
 
 const REPORT: &str = "report.json";
+/// What is kept of an execution until it is forgotten.
+const KEPT: [&str; 2] = ["logs", "outputs"];
 const LISTINGS: &str = ".listings";
 
 /// The report of an execution: its status, what flew it, and every file of the entry.
@@ -105,7 +108,7 @@ impl Outbox {
     /// Where the console output of a container is kept.
     #[must_use]
     pub fn console_path(&self, id: ExecutionId, container: &str) -> PathBuf {
-        self.logs(id).join(format!("{container}.console"))
+        self.state_dir.join("logs").join(id.to_string()).join(format!("{container}.console"))
     }
 
     /// Where the files of an accepted bundle are.
@@ -118,6 +121,12 @@ impl Outbox {
     #[must_use]
     pub fn gang_folder(&self, id: ExecutionId) -> PathBuf {
         self.state_dir.join("gangs").join(id.to_string())
+    }
+
+    /// Where the output document of a step is kept.
+    #[must_use]
+    pub fn output_path(&self, id: ExecutionId, step: &StepId) -> PathBuf {
+        self.state_dir.join("outputs").join(id.to_string()).join(format!("{step}.json"))
     }
 
     fn outgoing(&self, id: ExecutionId) -> PathBuf {
@@ -139,14 +148,14 @@ impl Outbox {
         transfer: &Transfer,
         volume: &Dir,
         limit: u64,
-    ) -> Result<(), Reason> {
+    ) -> Result<Collected, Reason> {
         let folder = self.outgoing(id);
         let listing = listing(&folder, step);
-        if listing.exists() {
-            return Ok(());
-        }
         let failed =
             |error: io::Error| Reason::new(Name::TransferError, format!("failed to write the outbox: {error}"));
+        if let Some(bytes) = read_if_there(&listing).map_err(failed)? {
+            return serde_json::from_slice(&bytes).map_err(|error| failed(error.into()));
+        }
         fs::create_dir_all(&folder).map_err(failed)?;
         let archive = format!("{step}.tar");
         let part = folder.join(format!("{archive}.part"));
@@ -159,7 +168,8 @@ impl Outbox {
         let destination = format!("/{}", transfer.destination);
         let collected = Collected { archive, content_type, content_length, sha256, destination, files };
         let bytes = serde_json::to_vec(&collected).map_err(|error| failed(error.into()))?;
-        disk::write_durably(&listing, &bytes).map_err(failed)
+        disk::write_durably(&listing, &bytes).map_err(failed)?;
+        Ok(collected)
     }
 
     /// Completes and publishes the entry of an execution. Done before, it is not done again.
@@ -186,6 +196,7 @@ impl Outbox {
                 downlinks.push(StepDownlink { step: planned.id.clone(), collected });
             }
         }
+        files.extend(self.export_outputs(execution, &outgoing)?);
         files.extend(self.export_logs(execution, &outgoing)?);
         let report = ReportDocument {
             perigee: env!("CARGO_PKG_VERSION").to_owned(),
@@ -199,6 +210,18 @@ impl Outbox {
         disk::sync_folder(&outgoing.join("logs"))?;
         fs::create_dir_all(self.state_dir.join("downlink"))?;
         disk::publish_folder(&outgoing, &entry)
+    }
+
+    fn export_outputs(&self, execution: &Execution, folder: &Path) -> io::Result<Vec<EntryFile>> {
+        let mut files = Vec::new();
+        for planned in &execution.plan.steps {
+            let kept = self.output_path(execution.plan.execution, &planned.id);
+            let Some(bytes) = read_if_there(&kept)? else { continue };
+            let path = format!("outputs/{}.json", planned.id);
+            disk::write_durably(&folder.join(&path), &bytes)?;
+            files.push(EntryFile { path, size: bytes.len() as u64, sha256: Digest::of(&bytes) });
+        }
+        Ok(files)
     }
 
     fn export_logs(&self, execution: &Execution, folder: &Path) -> io::Result<Vec<EntryFile>> {
@@ -296,27 +319,29 @@ impl Outbox {
         })
     }
 
-    fn logs(&self, id: ExecutionId) -> PathBuf {
-        self.state_dir.join("logs").join(id.to_string())
+    /// The console output and the output documents of an execution.
+    fn kept(&self, id: ExecutionId) -> [PathBuf; 2] {
+        KEPT.map(|folder| self.state_dir.join(folder).join(id.to_string()))
     }
 
-    /// The room that the console output of an execution takes.
+    /// The room that the console output and the output documents of an execution take.
     #[must_use]
     pub fn log_bytes(&self, id: ExecutionId) -> u64 {
-        disk::room_of(&self.logs(id))
+        self.kept(id).iter().map(|folder| disk::room_of(folder)).sum()
     }
 
-    /// Removes what is kept of a forgotten execution: its console output. An entry that waits for a pass stays.
+    /// Removes what is kept of a forgotten execution: its console output and its output documents. An entry that waits for a pass stays.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn forget(&self, id: ExecutionId) -> io::Result<()> {
-        disk::remove_folder(&self.logs(id))
+        self.kept(id).iter().try_for_each(|folder| disk::remove_folder(folder))
     }
 
-    /// Removes the console output of executions that a crash kept from being forgotten wholly.
+    /// Removes the console output and output documents of executions that a crash kept from being forgotten wholly.
     pub fn sweep_logs(&self, forgotten: impl Fn(ExecutionId) -> bool) {
-        let folders = fs::read_dir(self.state_dir.join("logs")).into_iter().flatten().filter_map(Result::ok);
+        let folders = KEPT.iter().flat_map(|folder| fs::read_dir(self.state_dir.join(folder)).into_iter().flatten());
+        let folders = folders.filter_map(Result::ok);
         for id in folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|id| forgotten(*id)) {
             if let Err(error) = self.forget(id) {
                 tracing::warn!(execution = %id, %error, "failed to remove the logs of a forgotten execution");

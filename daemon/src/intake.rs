@@ -295,7 +295,7 @@ fn unpack(candidate: &Path, staging: &Path, limit: u64, now: jiff::Timestamp) ->
     let file = open(candidate)?;
     let mut texts = std::collections::BTreeMap::new();
     let mut store = |_: &Header, entry: &Entry, content: &mut dyn Read| -> io::Result<()> {
-        if entry.path.starts_with("files/") {
+        if entry.path.starts_with("files/") || entry.path.starts_with("images/") {
             return store_file(&staging.join(&entry.path), content);
         }
         let mut bytes = Vec::new();

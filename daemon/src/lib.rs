@@ -21,6 +21,7 @@ pub mod config; // fragments become settings
 pub mod daemon; // builds and wires the daemon
 pub mod disk; // files that survive a power cut
 pub mod downlink; // the outbox
+pub mod errand; // steps that run no pods
 pub mod handle; // the way to the loop
 pub mod intake; // candidates become accepted bundles
 pub mod journald; // log lines

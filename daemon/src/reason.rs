@@ -1,7 +1,7 @@
 //! Core: why something failed, was skipped or refused: a closed, documented set with stable codes.
 //!
 //! Codes are classes compatible with the F Prime command responses that Clustergate-2 shows: 2 validation,
-//! 3 format, 4 execution, 5 busy, 14 exec format. Names tell the members of a class apart and are never reused.
+//! 3 format, 4 execution, 5 busy, 10 to 16 images. Names tell the members of a class apart and are never reused.
 
 use std::fmt;
 
@@ -53,8 +53,24 @@ pub enum Name {
     EngineUnreachable,
     /// A file to collect is not there.
     FileMissing,
-    /// A file could not be placed or collected.
+    /// Something is there already that would be lost.
+    FileExists,
+    /// A file could not be placed, collected, listed, moved or deleted.
     TransferError,
+    /// The disk has not enough room.
+    NoSpace,
+    /// The tenant has no such pod.
+    PodMissing,
+    /// The image archive is not there.
+    TarfileMissing,
+    /// The file is no image archive that can be loaded.
+    TarfileInvalid,
+    /// An image could not be loaded.
+    ImageLoadFailed,
+    /// The Dockerfile is not there.
+    DockerfileMissing,
+    /// A build failed.
+    BuildFailed,
     /// The operation or bundle makes no sense on this board.
     Invalid,
     /// The bytes are not a bundle.
@@ -71,7 +87,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 36] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -93,7 +109,15 @@ impl Name {
         Self::LostPower,
         Self::EngineUnreachable,
         Self::FileMissing,
+        Self::FileExists,
         Self::TransferError,
+        Self::NoSpace,
+        Self::PodMissing,
+        Self::TarfileMissing,
+        Self::TarfileInvalid,
+        Self::ImageLoadFailed,
+        Self::DockerfileMissing,
+        Self::BuildFailed,
         Self::Invalid,
         Self::Format,
         Self::InvalidState,
@@ -109,7 +133,12 @@ impl Name {
             Self::Invalid | Self::InvalidState | Self::Limit => 2,
             Self::Format => 3,
             Self::LedgerUnavailable => 5,
+            Self::TarfileMissing => 10,
+            Self::TarfileInvalid => 11,
+            Self::BuildFailed => 12,
+            Self::DockerfileMissing => 13,
             Self::ExecFormat => 14,
+            Self::ImageLoadFailed => 16,
             Self::Exit
             | Self::Oom
             | Self::Timeout
@@ -130,7 +159,10 @@ impl Name {
             | Self::LostPower
             | Self::EngineUnreachable
             | Self::FileMissing
+            | Self::FileExists
             | Self::TransferError
+            | Self::NoSpace
+            | Self::PodMissing
             | Self::Internal => 4,
         }
     }

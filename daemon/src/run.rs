@@ -20,9 +20,9 @@ use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
 use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
-use crate::time::Timestamp;
 use crate::storage::Storage;
 use crate::systemd::Manager;
+use crate::time::Timestamp;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -80,7 +80,8 @@ impl Loop {
     pub fn new(parts: Parts) -> Self {
         let settings = parts.settings.borrow().clone();
         let outbox = Outbox::new(&settings.state_dir);
-        let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle);
+        let driver =
+            Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle, parts.queries.subscribe());
         Self {
             decided: parts.clock.now(),
             clock: parts.clock,
@@ -274,9 +275,9 @@ impl Loop {
         let purged = records.iter().filter(|recorded| recorded.record == Record::Purged);
         let purged: BTreeSet<ExecutionId> = purged.map(|recorded| recorded.execution).collect();
         if !purged.is_empty() {
-            self.storage.forget(&purged, &self.outbox).map_err(|why| {
-                Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why))
-            })?;
+            self.storage
+                .forget(&purged, &self.outbox)
+                .map_err(|why| Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why)))?;
         }
         let any_ended = !ended.is_empty();
         for execution in ended {

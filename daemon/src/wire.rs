@@ -72,6 +72,20 @@ pub fn streamed(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 's
 /// # Errors
 /// When nobody listens or the exchange breaks. An HTTP error status is an answer, not an error.
 pub async fn send(socket: &Path, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, WireError> {
+    send_as(socket, method, path, "application/json", body).await
+}
+
+/// The same with a body of another type.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_as(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: Body,
+) -> Result<Response<Incoming>, WireError> {
     let name = || socket.display().to_string();
     let stream = UnixStream::connect(socket).await.map_err(|source| WireError::Connect { socket: name(), source })?;
     let broken = |source| WireError::Exchange { socket: name(), source };
@@ -85,7 +99,7 @@ pub async fn send(socket: &Path, method: Method, path: &str, body: Body) -> Resu
         .method(method)
         .uri(path)
         .header("host", "localhost")
-        .header("content-type", "application/json")
+        .header("content-type", content_type)
         .body(body)
         .map_err(|_| WireError::Request(path.to_owned()))?;
     sender.send_request(request).await.map_err(broken)

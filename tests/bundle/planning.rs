@@ -181,6 +181,7 @@ fn planned_with(policy: Policy, alter: impl FnOnce(&mut Sample)) -> Result<Plan,
         nodes: [node("mpu", "local"), node("fpga", "local"), node("gpu", "remote")].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        fisheye: None,
         policy,
     };
     plan(&bundle, &board)
@@ -219,16 +220,17 @@ fn uplink(id: &str) -> StepDocument {
         kind: StepKind::Uplink,
         on_failure,
         timeout_seconds: 300,
-        flow: Flow::default(),
         pod_run: None,
         uplink,
         downlink: None,
+        errand: None,
+        flow: Flow::default(),
     }
 }
 
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {
     match &step.work {
         Work::PodRun { jobs } => jobs[0].node.as_str(),
-        Work::Errand(errand) => errand.node().as_str(),
+        Work::Errand(errand) => errand.node().expect("a node").as_str(),
     }
 }

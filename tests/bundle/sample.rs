@@ -113,8 +113,17 @@ pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Result<(Header, Contents), Rea
 fn step(id: &str, kind: StepKind, timeout_seconds: u32) -> StepDocument {
     let id = id.parse().expect("legal");
     let on_failure = OnFailure::Stop;
-    let flow = Flow::default();
-    StepDocument { id, kind, on_failure, timeout_seconds, flow, pod_run: None, uplink: None, downlink: None }
+    StepDocument {
+        id,
+        kind,
+        on_failure,
+        timeout_seconds,
+        pod_run: None,
+        uplink: None,
+        downlink: None,
+        errand: None,
+        flow: Flow::default(),
+    }
 }
 
 fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {

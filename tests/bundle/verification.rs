@@ -302,9 +302,9 @@ fn paths_of_transfers_stay_in_their_volume_and_in_their_plain_form() {
 }
 
 #[test]
-fn images_in_bundles_are_refused_as_not_yet_supported() {
+fn an_image_that_no_step_loads_is_refused() {
     let refused = spoilt(|sample| drop(sample.files.insert("images/a.tar".to_owned(), b"x".to_vec())));
-    assert_reasons(&refused, &[("images/a.tar", "", "not yet supported")]);
+    assert_reasons(&refused, &[("images/a.tar", "", "no step loads this image")]);
 }
 
 fn verified(sample: &Sample) -> Result<VerifiedBundle, Rejection> {
@@ -350,9 +350,10 @@ fn step(id: &str, kind: StepKind) -> StepDocument {
         kind,
         on_failure,
         timeout_seconds: 300,
-        flow: Flow::default(),
         pod_run: None,
         uplink: None,
         downlink: None,
+        errand: None,
+        flow: Flow::default(),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn compiled_for(tenant: &str, text: &str, files: Option<Look<'_>>) ->
     let mut findings = Findings::default();
     let nodes: Vec<NodeName> = DOCUMENTED_NODES.iter().map(|name| name.parse().expect("legal")).collect();
     let tenant = tenant.parse().expect("legal");
-    let around = Surroundings { tenant: &tenant, nodes: &nodes, files, folder: "ground" };
+    let around = Surroundings { tenant: &tenant, nodes: &nodes, files, folder: "ground", images: None };
     let default_id = Some("from-file-name".parse().expect("legal"));
     let parts = tasks::read(text, default_id, &mut findings)
         .map(|operation| compile(&operation, &around, &mut findings).expect("manifests can be written"));
@@ -72,6 +72,7 @@ fn on_board(parts: &Compiled) -> Plan {
         nodes: ["mpu", "gpu", "fpga"].map(|name| (name.parse().expect("legal"), "local".to_owned())).into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        fisheye: None,
         policy: Policy::default(),
     };
     plan(&bundle, &board).expect("the board takes what the ground took")

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "a helper that fails must fail its test")]
 
 mod documented;
+mod errands;
 mod findings;
 mod ground;
 mod groups;

@@ -9,9 +9,7 @@ use perigee::plan::Needs;
 use perigee::reason::{Name, Reason};
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
-use perigee::sequence::state::{
-    Exit, Freeze, Hold, Input, Job, JobState, Logs, Phase, Remains, StepState, Verdict,
-};
+use perigee::sequence::state::{Exit, Freeze, Hold, Input, Job, JobState, Logs, Phase, Remains, StepState, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide};
 use perigee::time::BootTime;
 
@@ -100,7 +98,8 @@ fn invariant_nothing_waits_for_nothing(run: &Run) {
 fn blocks(execution: &Execution, other: &Execution) -> bool {
     let waiting = |step: &usize| execution.steps[*step].state.verdict().is_none();
     (0..execution.steps.len()).filter(waiting).any(|step| {
-        let wanted: Vec<_> = execution.plan.steps[execution.plan.group_of(step)].iter().flat_map(|s| s.jobs()).collect();
+        let wanted: Vec<_> =
+            execution.plan.steps[execution.plan.group_of(step)].iter().flat_map(|s| s.jobs()).collect();
         obstacle(&wanted, other).is_some()
     })
 }
@@ -156,12 +155,14 @@ pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
         let plan = &board.live[&execution].plan;
         let planned = &plan.steps[step];
         let whole: BTreeSet<(usize, usize)> = match planned.group {
-            Some(_) => {
-                plan.group_of(step).flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job))).collect()
-            }
+            Some(_) => plan
+                .group_of(step)
+                .flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job)))
+                .collect(),
             None => {
                 let unit = planned.unit(planned.jobs()[job].unit as usize);
-                let with_launcher = planned.terms.gang.as_ref().is_some_and(|gang| gang.start == GangStart::WithWorkers);
+                let with_launcher =
+                    planned.terms.gang.as_ref().is_some_and(|gang| gang.start == GangStart::WithWorkers);
                 let role = planned.jobs()[job].role;
                 let together = |other: &usize| with_launcher || planned.jobs()[*other].role == role;
                 unit.filter(together).map(|job| (step, job)).collect()
@@ -317,7 +318,8 @@ fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {
 
 /// A signal is pointless when the same decision clears the container.
 fn superseded(effect: &Effect, effects: &[Effect]) -> bool {
-    let cleared = |attempt: &AttemptId| effects.iter().any(|e| matches!(e, Effect::Clear(other, _) if other == attempt));
+    let cleared =
+        |attempt: &AttemptId| effects.iter().any(|e| matches!(e, Effect::Clear(other, _) if other == attempt));
     matches!(effect, Effect::Signal(attempt, ..) if cleared(attempt))
 }
 

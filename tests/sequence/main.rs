@@ -24,8 +24,7 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
     let config = Config { cases: cases(), failure_persistence: Some(Box::new(persistence)), ..Config::default() };
     // The same runs each time, so that what they have seen is a fact and not luck; the long form draws new ones.
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
-    let mut runner =
-        if long() { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
+    let mut runner = if long() { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
     let seen = RefCell::new(BTreeSet::new());
     let actions = proptest::collection::vec(Action::any(), 1..150);
     let result = runner.run(&actions, |actions| {

@@ -9,8 +9,8 @@ use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::options::Options;
 use perigee::plan::{
-    self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role, Terms,
-    Transfer, When, Work,
+    self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role,
+    Terms, Transfer, When, Work,
 };
 use perigee::time::{BootTime, Timestamp};
 use proptest::prelude::*;
@@ -138,7 +138,14 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
         description: None,
         labels: BTreeMap::new(),
     };
-    Plan { execution: id, tenant: "t".parse().expect("legal"), operation, stop_grace_seconds, parallelism: None, steps: Vec::new() }
+    Plan {
+        execution: id,
+        tenant: "t".parse().expect("legal"),
+        operation,
+        stop_grace_seconds,
+        parallelism: None,
+        steps: Vec::new(),
+    }
 }
 
 /// One job; its hostname is `t-p<name>`.
@@ -257,12 +264,7 @@ impl UnitShape {
         let end = u32::try_from(pods.len()).expect("few") - 1;
         let array = Expansion::Array(Array { begin: 0, end, step: 1 });
         let jobs = plan::expand(&[job(0, None, pods[0].max_seconds)], &array).expect("short names");
-        let mut step = step(
-            first,
-            self.on_failure,
-            pods[0].max_seconds + pods[0].slack_seconds,
-            Work::PodRun { jobs },
-        );
+        let mut step = step(first, self.on_failure, pods[0].max_seconds + pods[0].slack_seconds, Work::PodRun { jobs });
         step.terms = Terms { retry: self.retry(), max_parallel: cap, ..Terms::default() };
         step
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::reason::Name;
+use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::record::Repeat;
 use perigee::sequence::state::{Hold, JobState, Phase, StepState, Verdict};
 use perigee::sequence::{
@@ -134,7 +134,9 @@ impl Run {
                 self.perform(0);
             } else if !self.world.answers.is_empty() {
                 self.hear(0);
-            } else if let Some(id) = self.board.live.values().find(|known| held(known)).map(|known| known.plan.execution) {
+            } else if let Some(id) =
+                self.board.live.values().find(|known| held(known)).map(|known| known.plan.execution)
+            {
                 let release = Event::Asked { execution: id, target: Target::Execution, verb: Verb::Release };
                 assert!(self.handle(release), "what is held can be released");
             } else if self.board.live.is_empty() {
@@ -338,10 +340,7 @@ fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
         Effect::Launch(group) | Effect::Pause(group) | Effect::Resume(group) => {
             group.iter().map(|(id, _)| *id).collect()
         }
-        Effect::Read { .. }
-        | Effect::Errand { .. }
-        | Effect::Report(_)
-        | Effect::Purge(_) => BTreeSet::new(),
+        Effect::Read { .. } | Effect::Errand { .. } | Effect::Report(_) | Effect::Purge(_) => BTreeSet::new(),
     }
 }
 

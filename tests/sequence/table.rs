@@ -273,7 +273,10 @@ fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event
     decision.records.iter().for_each(|record| assert_eq!(apply(&mut after, record), Ok(None)));
     let state = &after.live[&execution(1)].steps[0].jobs[0].state;
     if state == before {
-        assert!(decision.effects.contains(&Effect::Clear(attempt, Disposal::Remove)), "{state:?} was left without an effect");
+        assert!(
+            decision.effects.contains(&Effect::Clear(attempt, Disposal::Remove)),
+            "{state:?} was left without an effect"
+        );
         return "clear".to_owned();
     }
     if let JobState::Ended { verdict, remains: Remains::Owed, .. } = state {

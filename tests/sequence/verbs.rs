@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use perigee::bundle::document::OnFailure;
 use perigee::plan::{Errand, Plan, Work};
-use perigee::sequence::effect::Disposal;
 use perigee::reason::Name;
+use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::state::{Exit, JobState, Phase, Signal, StepState, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide};

@@ -274,6 +274,20 @@ impl Board {
         bundle
     }
 
+    /// Packs and submits an operation file for the board's tenant; returns its execution id.
+    pub fn submit_file(&self, operation: &Path, further: &[&str]) -> String {
+        let bundle = self.path(&format!("{}.packed", uuid::Uuid::now_v7()));
+        let (operation, bundle) = (operation.display().to_string(), bundle.display().to_string());
+        let pack = ["pack", &operation, "--tenant", &self.tenant, "-o", &bundle];
+        self.ask(&[&pack[..], further].concat());
+        self.ask(&["submit", &bundle])
+    }
+
+    /// The output document of a step.
+    pub fn output(&self, execution: &str, step: &str) -> Value {
+        serde_json::from_str(&self.ask(&["output", &format!("{execution}.{step}")])).expect("JSON")
+    }
+
     /// Packs an operation for the board's tenant.
     pub fn pack(&self, tasks: &str) -> PathBuf {
         self.pack_for(&self.tenant, tasks)
@@ -362,6 +376,12 @@ impl Drop for Board {
         let networks = listed(&["network", "ls", "--quiet"]);
         for name in networks.lines().filter(|name| name.starts_with(&self.network)) {
             let _ = Command::new("podman").envs(bed_environment()).args(["network", "rm", "--force", name]).output();
+        }
+        // By name and without force: the same image may have another's name too, and containers of another test.
+        let own = format!("localhost/{}/", self.tenant);
+        let images = listed(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        for name in images.lines().filter(|name| name.starts_with(&own)) {
+            let _ = Command::new("podman").envs(bed_environment()).args(["rmi", name]).output();
         }
         let volumes = listed(&["volume", "ls", "--quiet"]);
         for name in volumes.lines().filter(|name| name.starts_with(&self.tenant)) {

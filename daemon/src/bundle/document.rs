@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::errands::ErrandDocument;
 use super::flow::{Flow, Jobs};
 use super::limits::FORMAT;
 use super::options::Options;
@@ -113,6 +114,9 @@ pub struct StepDocument {
     /// Parameters when `kind` is `downlink`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downlink: Option<DownlinkDocument>,
+    /// Parameters when `kind` is `errand`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errand: Option<ErrandDocument>,
 }
 
 /// What a step does.
@@ -125,6 +129,22 @@ pub enum StepKind {
     Uplink,
     /// Collects files of a volume into the outbox.
     Downlink,
+    /// Anything else that runs no pod of the bundle's.
+    Errand,
+}
+
+impl StepDocument {
+    /// What it does, in one word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match (self.kind, &self.errand) {
+            (StepKind::PodRun, _) => "pod_run",
+            (StepKind::Uplink, _) => "uplink",
+            (StepKind::Downlink, _) => "downlink",
+            (StepKind::Errand, Some(errand)) => errand.name(),
+            (StepKind::Errand, None) => "errand",
+        }
+    }
 }
 
 /// What a failed step means for the rest of the sequence.

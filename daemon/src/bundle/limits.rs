@@ -36,6 +36,8 @@ pub const PATH_BYTES: usize = 100;
 pub const FLIGHT_UPLINK_BYTES: u64 = 5_000_000;
 /// Window of a compressed bundle as a power of two: decompression never takes more memory than this.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
+/// Levels of folders that one files.list task may list.
+pub const LIST_DEPTH_MAX: u32 = 32;
 /// Jobs of one execution, those that an output asks for included: each is a record to keep and a name on the network.
 pub const JOBS: usize = 1024;
 /// Bytes of output that a condition or a fan-out looks at.

@@ -5,6 +5,7 @@
 //! Must not: decide whether a bundle makes sense on this board; that is `verify` and `plan`.
 
 pub mod document;
+pub mod errands;
 pub mod fan;
 pub mod flow;
 pub mod graph;

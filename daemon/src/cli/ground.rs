@@ -15,7 +15,7 @@ use crate::bundle::limits::{FORMAT, GRACE_SECONDS};
 use crate::bundle::read;
 use crate::bundle::write::{archive, measure};
 use crate::bundle::{ExecutionId, NodeName, OperationId, Tenant};
-use crate::operation::compile::{Compiled, SourceFile, Surroundings, compile};
+use crate::operation::compile::{Compiled, PackedFile, SourceFile, Surroundings, compile};
 use crate::operation::finding::{Finding, Findings};
 use crate::operation::pod_run::DOCUMENTED_NODES;
 use crate::operation::tasks::{Operation, read as read_operation};
@@ -31,6 +31,7 @@ struct Examined {
     operation: Operation,
     compiled: Compiled,
     folder: PathBuf,
+    images: PathBuf,
     warnings: Vec<Finding>,
 }
 
@@ -38,23 +39,32 @@ struct Examined {
 fn examine(path: &Path, tenant: &Tenant, ground: &Ground) -> Result<Examined, Failed> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failed::because(Exit::Bad, format!("failed to read {}: {error}", path.display()), &error))?;
-    let folder = ground.files.clone().or_else(|| path.parent().map(Path::to_owned)).unwrap_or_default();
-    let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+    let folder = ground.files.clone().unwrap_or_else(|| beside(path));
     let mut findings = Findings::default();
     let nodes = known_nodes(ground)?;
     let default_id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<OperationId>().ok());
     let operation = read_operation(&text, default_id, &mut findings);
     let look = |source: &str| source_file(&folder.join(source));
+    let images = ground.images.clone().unwrap_or_else(|| beside(path));
+    let archive = |name: &str| source_file(&images.join(name));
     let shown = folder.display().to_string();
-    let around = Surroundings { tenant, nodes: &nodes, files: Some(&look), folder: &shown };
+    let around = Surroundings { tenant, nodes: &nodes, files: Some(&look), folder: &shown, images: Some(&archive) };
     let compiled = operation.as_ref().map(|operation| compile(operation, &around, &mut findings)).transpose();
     let compiled = compiled.map_err(|error| Failed::because(Exit::Fault, "failed to write a manifest", &error))?;
     let fatal = findings.fatal();
     let findings = findings.sorted();
     match (operation, compiled) {
-        (Some(operation), Some(compiled)) if !fatal => Ok(Examined { operation, compiled, folder, warnings: findings }),
+        (Some(operation), Some(compiled)) if !fatal => {
+            Ok(Examined { operation, compiled, folder, images, warnings: findings })
+        }
         (_, _) => Err(Failed::new(Exit::Bad, rendered(path, &findings))),
     }
+}
+
+/// The folder that a file is in.
+fn beside(path: &Path) -> PathBuf {
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
 }
 
 fn rendered(path: &Path, findings: &[Finding]) -> String {
@@ -136,12 +146,7 @@ fn step_line((step, group): (&document::StepDocument, &Option<u32>)) -> StepLine
     let run = step.pod_run.as_ref();
     StepLine {
         id: step.id.to_string(),
-        kind: match step.kind {
-            document::StepKind::PodRun => "pod_run",
-            document::StepKind::Uplink => "uplink",
-            document::StepKind::Downlink => "downlink",
-        }
-        .to_owned(),
+        kind: step.name().to_owned(),
         group: *group,
         hostname: run.map(|run| run.pod.to_string()),
         node: run.map(|run| run.node.to_string()),
@@ -163,8 +168,11 @@ pub(super) fn pack(pack: &Pack, out: &mut dyn Write) -> Result<(), Failed> {
     let sequence = document::write(Sequence::PATH, &sequence).map_err(|error| fault(&error))?;
     let mut texts: BTreeMap<String, Vec<u8>> = [(Sequence::PATH.to_owned(), sequence.into_bytes())].into();
     texts.extend(examined.compiled.manifests.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())));
-    let sources: BTreeMap<String, PathBuf> =
-        examined.compiled.files.iter().map(|file| (file.entry.clone(), examined.folder.join(&file.source))).collect();
+    let from = |folder: &PathBuf, file: &PackedFile| (file.entry.clone(), folder.join(&file.source));
+    // `files/` sorts before `images/`, as the archive has them.
+    let files = examined.compiled.files.iter().map(|file| from(&examined.folder, file));
+    let images = examined.compiled.images.iter().map(|file| from(&examined.images, file));
+    let sources: BTreeMap<String, PathBuf> = files.chain(images).collect();
     let header = header(pack, &examined.operation, entries(&texts, &sources)?)?;
     let execution = header.execution;
     write_bundle(pack, &header, &texts, &sources)?;

@@ -101,3 +101,9 @@ pub(super) fn downlinks(client: &Client, json: bool, out: &mut dyn Write) -> Res
         ]
     })
 }
+
+/// The document as the board keeps it.
+pub(super) fn output(client: &Client, id: &str, out: &mut dyn Write) -> Result<(), Failed> {
+    let document: serde_json::Value = client.get(&format!("/v1/executions/{}/output", crate::wire::encoded(id)))?;
+    print_json(out, &document)
+}

@@ -99,6 +99,8 @@ enum Command {
     Wait(With<Wait>),
     /// Print console output.
     Logs(With<Logs>),
+    /// Print what a step has put out: a listing, images, a build's log, a pod's final state. JSON.
+    Output(With<OneId>),
     /// Print the event stream.
     Events(With<Events>),
     /// Keep what waits from starting.
@@ -197,6 +199,9 @@ struct Ground {
     /// Folder of the files to uplink [default: that of the operation].
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
+    /// Folder of the image archives to load on board [default: that of the operation].
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// A node that the board has besides mpu, gpu and fpga; may be repeated.
     #[arg(long = "node", value_name = "NODE")]
     nodes: Vec<String>,
@@ -301,6 +306,7 @@ fn obey(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
         Command::History(with) => operate::history(&client()?, &with.own.id, json(with.format), out),
         Command::Wait(with) => watch::wait(&client()?, &with.own, json(with.format), out),
         Command::Logs(with) => watch::logs(&client()?, &with.own, json(with.format), out),
+        Command::Output(with) => inventory::output(&client()?, &with.own.id, out),
         Command::Events(with) => watch::events(&client()?, &with.own, json(with.format), out),
         Command::Hold(with) => verbs::verb(&client()?, &with.own, "hold", json(with.format), out),
         Command::Release(with) => verbs::verb(&client()?, &with.own, "release", json(with.format), out),

@@ -43,6 +43,8 @@ pub struct Surroundings<'a> {
     pub files: Option<&'a dyn Fn(&str) -> SourceFile>,
     /// Where the sources are looked up, for findings.
     pub folder: &'a str,
+    /// What an image archive is; `None` when archives are not to be looked at.
+    pub images: Option<&'a dyn Fn(&str) -> SourceFile>,
 }
 
 /// The parts of a bundle.
@@ -58,6 +60,8 @@ pub struct Compiled {
     pub manifests: Vec<(String, String)>,
     /// Files to pack, in archive order.
     pub files: Vec<PackedFile>,
+    /// Image archives to pack, in archive order.
+    pub images: Vec<PackedFile>,
 }
 
 /// A step, and what is known of its pod besides.
@@ -97,9 +101,15 @@ pub fn compile(
     known_nodes(&operation.mentions, around, findings);
     let uplinked = present_files(&operation.mentions, around, findings);
     let groups = groups(&operation.tasks);
-    let parallelism = operation.parallelism;
-    let mut compiled =
-        Compiled { parallelism, steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
+    let images = images(&operation.mentions, around, findings);
+    let mut compiled = Compiled {
+        parallelism: operation.parallelism,
+        steps: Vec::new(),
+        groups: Vec::new(),
+        manifests: Vec::new(),
+        files: Vec::new(),
+        images,
+    };
     let mut made: Vec<Option<Made>> = Vec::new();
     for (index, task) in operation.tasks.iter().enumerate() {
         made.push(match &task.kind {
@@ -107,11 +117,15 @@ pub fn compile(
             TaskKind::Uplink(uplink) => place(task, uplink, index, &mut compiled, findings).map(Made::from),
             TaskKind::Downlink(downlink) => Some(Made::from(StepDocument {
                 downlink: Some(DownlinkDocument {
-                    volume: task.volume.clone(),
+                    volume: downlink.volume.clone(),
                     sources: downlink.sources.clone(),
                     destination: downlink.destination.clone(),
                 }),
                 ..step(task, StepKind::Downlink, GRACE_SECONDS)
+            })),
+            TaskKind::Errand(errand) => Some(Made::from(StepDocument {
+                errand: Some(errand.document.clone()),
+                ..step(task, StepKind::Errand, errand.timeout_seconds)
             })),
         });
     }
@@ -142,7 +156,7 @@ fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), Doc
             findings.error(Place::START, "tasks", message, "split the operation, or move data into files");
         }
     }
-    let entries = 1 + compiled.manifests.len() + compiled.files.len();
+    let entries = 1 + compiled.manifests.len() + compiled.files.len() + compiled.images.len();
     if entries > ENTRIES {
         let message = format!("the bundle would have {entries} entries, the limit is {ENTRIES}");
         findings.error(Place::START, "tasks", message, "split the operation, or uplink one archive");
@@ -184,6 +198,7 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         pod_run: None,
         uplink: None,
         downlink: None,
+        errand: None,
     }
 }
 
@@ -228,6 +243,20 @@ fn present_files(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut 
         }
     }
     bytes_in_all
+}
+
+/// Looks every image archive up; one that several tasks load flies once.
+fn images(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut Findings) -> Vec<PackedFile> {
+    let mut packed: BTreeMap<String, PackedFile> = BTreeMap::new();
+    for Mention { value, place, field } in &mentions.archives {
+        let entry = format!("images/{value}");
+        if !matches!(around.images.map(|look| look(value)), None | Some(SourceFile::File { .. })) {
+            let hint = "put it beside the operation, or name its folder with --images";
+            findings.error(*place, field, format!("no archive `{value}`"), hint);
+        }
+        packed.insert(entry.clone(), PackedFile { entry, source: value.clone() });
+    }
+    packed.into_values().collect()
 }
 
 fn pod_run(
@@ -280,7 +309,7 @@ fn pod_run(
         pod: hostname,
         pod_name: run.pod_name.clone(),
         node: run.node.clone(),
-        volume: task.volume.clone(),
+        volume: run.volume.clone(),
         max_duration_seconds: seconds,
         jobs,
         options: run.options.clone(),
@@ -320,7 +349,7 @@ fn container(task: &Task, run: &PodRun) -> Container {
         resources: None,
         env: run.env.clone(),
         ports: run.ports.iter().map(|(port, _)| *port).collect(),
-        volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
+        volume_mounts: vec![Mount { name: run.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
         security_context: SecurityContext::hardened(),
     }
 }
@@ -348,8 +377,8 @@ fn pod(
             host_pid: false,
             containers: vec![container],
             volumes: vec![Volume {
-                name: task.volume.clone(),
-                persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
+                name: run.volume.clone(),
+                persistent_volume_claim: Claim { claim_name: claim(tenant, &run.volume) },
             }],
         },
     };
@@ -389,7 +418,7 @@ fn place(
             compiled.files.push(PackedFile { entry, source: source.clone() });
         }
     }
-    let mut document = UplinkDocument { volume: task.volume.clone(), destination: uplink.destination.clone(), files };
+    let mut document = UplinkDocument { volume: uplink.volume.clone(), destination: uplink.destination.clone(), files };
     document.files.sort();
     Some(StepDocument { uplink: Some(document), ..step(task, StepKind::Uplink, GRACE_SECONDS) })
 }

@@ -5,6 +5,7 @@
 //! Must not: open the files an operation names; the caller answers what they are.
 
 pub mod compile;
+pub mod errands;
 pub mod fields;
 pub mod finding;
 pub mod flow;

@@ -14,12 +14,13 @@ use crate::bundle::flow::Jobs;
 use crate::bundle::limits::{DEFAULT_MAX_DURATION_MINUTES, MAX_DURATION_MINUTES};
 use crate::bundle::manifest::{Port, Protocol, Variable};
 use crate::bundle::options::Options;
-use crate::bundle::{NodeName, PodName};
+use crate::bundle::{NodeName, PodName, VolumeName};
 
 /// Nodes that Clustergate-2 documents; a board's own table decides on board.
 pub const DOCUMENTED_NODES: [&str; 4] = ["default", "fpga", "gpu", "mpu"];
 
-const KEYS: [&str; 9] = ["pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
+const KEYS: [&str; 10] =
+    ["volume", "pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
 
 /// Every key of its own.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
@@ -37,6 +38,8 @@ pub struct PodRun {
     pub command: Option<Vec<String>>,
     /// Replaces the image's CMD.
     pub args: Option<Vec<String>>,
+    /// The tenant's volume, at `/data`.
+    pub volume: VolumeName,
     /// Environment.
     pub env: Vec<Variable>,
     /// Port maps.
@@ -58,6 +61,7 @@ pub struct PodRun {
 pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<PodRun> {
     let pod_name = fields.required_name("pod_name", "name the pod; its hostname is <tenant>-<pod_name>", findings);
     let image = image(fields, findings);
+    let volume = fields.required_name("volume", "name the volume to attach", findings);
     let items = |texts: Vec<(String, Place)>| texts.into_iter().map(|(text, _)| text).collect();
     let command = fields.texts("command", findings).map(items);
     let args = fields.texts("args", findings).map(items);
@@ -74,6 +78,7 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
     let options = Box::new(options::read(fields, findings));
     Some(PodRun {
         pod_name: pod_name?,
+        volume: volume?,
         image: image?,
         command,
         args,
@@ -210,7 +215,7 @@ fn host_ip(item: &Fields<'_>, findings: &mut Findings) -> Option<Ipv4Addr> {
     address.ok()
 }
 
-fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {
+pub(super) fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {
     let Some(given) = fields.text("node", findings) else {
         return if fields.get("node").is_none() { NodeName::any_case("default").ok() } else { None };
     };

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::errands::{self, ErrandTask};
 use super::fields::Fields;
 use super::finding::{Findings, Place, did_you_mean};
 use super::pod_run::{self, PodRun};
@@ -15,20 +16,9 @@ use crate::bundle::limits::{OPERATION_BYTES, STEPS};
 use crate::bundle::{NodeName, OperationId, StepId, VolumeName, path};
 
 const PREFIX: &str = "dphi.space.cg2.";
-const SUPPORTED: [&str; 3] = ["pod.run", "uplink", "downlink"];
-const NOT_YET: [&str; 9] = [
-    "files.list",
-    "files.delete",
-    "files.move",
-    "docker.build",
-    "docker.image.list",
-    "docker.image.load",
-    "pod.logs",
-    "pod.stop",
-    "fisheye.capture",
-];
-const COMMON: [&str; 5] = ["id", "type", "description", "on_failure", "volume"];
-const TRANSFER: [&str; 2] = ["source", "destination"];
+const FILES: [&str; 3] = ["pod.run", "uplink", "downlink"];
+const COMMON: [&str; 4] = ["id", "type", "description", "on_failure"];
+const TRANSFER: [&str; 3] = ["volume", "source", "destination"];
 const OPERATION: [&str; 7] = ["id", "namespace", "system", "description", "labels", "parallelism", "tasks"];
 
 /// An operation as the tenant wrote it.
@@ -62,6 +52,8 @@ pub struct Mentions {
     pub nodes: Vec<Mention<NodeName>>,
     /// Files to uplink, as plain relative paths.
     pub sources: Vec<Mention<String>>,
+    /// Image archives to pack.
+    pub archives: Vec<Mention<String>>,
 }
 
 /// Something named somewhere.
@@ -92,8 +84,6 @@ pub struct Task {
     pub on_failure: OnFailure,
     /// How it is tied into the operation.
     pub flow: Flow,
-    /// The tenant's volume.
-    pub volume: VolumeName,
     /// What it does.
     pub kind: TaskKind,
 }
@@ -115,11 +105,15 @@ pub enum TaskKind {
     Uplink(Uplink),
     /// Collects files of the volume.
     Downlink(Downlink),
+    /// Anything else that runs no pod of the operation's.
+    Errand(ErrandTask),
 }
 
 /// `dphi.space.cg2.uplink`.
 #[derive(Debug, Clone)]
 pub struct Uplink {
+    /// The tenant's volume.
+    pub volume: VolumeName,
     /// Ground files, as plain relative paths.
     pub sources: Vec<(String, Place)>,
     /// Folder in the volume.
@@ -129,6 +123,8 @@ pub struct Uplink {
 /// `dphi.space.cg2.downlink`.
 #[derive(Debug, Clone)]
 pub struct Downlink {
+    /// The tenant's volume.
+    pub volume: VolumeName,
     /// Paths or wildcards in the volume.
     pub sources: Vec<String>,
     /// Folder of the namespace on the ground.
@@ -191,23 +187,28 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
         mentions.ids.push(Mention { value, place, field });
     }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
-    let known: Vec<&str> = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => COMMON.into_iter().chain(flow::KEYS).chain(pod_run::keys()).chain(jobs::KEYS).collect(),
-        Some("uplink" | "downlink") => COMMON.into_iter().chain(flow::KEYS).chain(TRANSFER).collect(),
-        Some(_) | None => {
-            unknown_type(&fields, &kind, findings);
-            return None;
-        }
+    let short = kind.strip_prefix(PREFIX).unwrap_or_default();
+    let own: Vec<&str> = match short {
+        "pod.run" => pod_run::keys().chain(jobs::KEYS).collect(),
+        "uplink" | "downlink" => TRANSFER.to_vec(),
+        other => match errands::keys(other) {
+            Some(keys) => keys.to_vec(),
+            None => {
+                unknown_type(&fields, &kind, findings);
+                return None;
+            }
+        },
     };
+    let known: Vec<&str> = COMMON.into_iter().chain(flow::KEYS).chain(own).collect();
     fields.only(&known, findings);
     fields.text("description", findings);
     let on_failure = on_failure(&fields, findings);
     let flow = flow::read(&fields, findings);
-    let volume = fields.required_name("volume", "name the volume to attach", findings);
-    let kind = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
-        Some("uplink") => uplink(&fields, mentions, findings).map(TaskKind::Uplink),
-        Some(_) | None => downlink(&fields, findings).map(TaskKind::Downlink),
+    let kind = match short {
+        "pod.run" => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
+        "uplink" => uplink(&fields, mentions, findings).map(TaskKind::Uplink),
+        "downlink" => downlink(&fields, findings).map(TaskKind::Downlink),
+        other => errands::read(other, &fields, mentions, findings).map(TaskKind::Errand),
     };
     Some(Task {
         place: fields.place(),
@@ -217,23 +218,13 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
         id: id?,
         on_failure: on_failure?,
         flow,
-        volume: volume?,
         kind: kind?,
     })
 }
 
 fn unknown_type(fields: &Fields<'_>, kind: &str, findings: &mut Findings) {
     let (place, field) = (fields.place_of("type"), fields.name("type"));
-    if kind.strip_prefix(PREFIX).is_some_and(|short| NOT_YET.contains(&short)) {
-        findings.error(
-            place,
-            field,
-            format!("task type `{kind}` is not yet supported"),
-            "remove the task, or wait for a version that knows it",
-        );
-        return;
-    }
-    let known: Vec<String> = SUPPORTED.into_iter().chain(NOT_YET).map(|short| format!("{PREFIX}{short}")).collect();
+    let known: Vec<String> = FILES.into_iter().chain(errands::TYPES).map(|short| format!("{PREFIX}{short}")).collect();
     let hint = match did_you_mean(kind, known.iter().map(String::as_str)) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("expected one of: {}", known.join(", ")),
@@ -257,6 +248,7 @@ fn on_failure(fields: &Fields<'_>, findings: &mut Findings) -> Option<OnFailure>
 }
 
 fn uplink(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<Uplink> {
+    let volume = fields.required_name("volume", "name the volume to attach", findings);
     let sources = sources(fields, "list the files to place", findings)?;
     let plain = sources.into_iter().enumerate().filter_map(|(i, (text, place))| {
         let field = format!("{}[{i}]", fields.name("source"));
@@ -271,10 +263,11 @@ fn uplink(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings)
         }
         None => String::new(),
     };
-    Some(Uplink { sources: plain, destination })
+    Some(Uplink { volume: volume?, sources: plain, destination })
 }
 
 fn downlink(fields: &Fields<'_>, findings: &mut Findings) -> Option<Downlink> {
+    let volume = fields.required_name("volume", "name the volume to attach", findings);
     let sources = sources(fields, "list the files to collect", findings)?;
     let plain = sources.into_iter().enumerate().filter_map(|(i, (text, place))| {
         let field = format!("{}[{i}]", fields.name("source"));
@@ -294,7 +287,7 @@ fn downlink(fields: &Fields<'_>, findings: &mut Findings) -> Option<Downlink> {
     let destination = fields.text("destination", findings).unwrap_or_else(|| "/".to_owned());
     let destination =
         checked(path::relative(&destination), fields.place_of("destination"), &fields.name("destination"), findings)?;
-    Some(Downlink { sources: plain, destination })
+    Some(Downlink { volume: volume?, sources: plain, destination })
 }
 
 fn sources(fields: &Fields<'_>, hint: &str, findings: &mut Findings) -> Option<Vec<(String, Place)>> {

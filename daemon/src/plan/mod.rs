@@ -2,7 +2,7 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
-mod errand;
+pub mod errand;
 mod expand;
 mod order;
 mod planner;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::document::{OnFailure, OperationInfo};
 pub use crate::bundle::fan::filled;
 use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
-pub use errand::{Errand, Transfer};
+pub use errand::{Errand, Instrument, Transfer};
 pub use expand::{Expansion, HOSTFILE, expand, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
@@ -31,6 +31,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// The fisheye camera, if there is one.
+    pub fisheye: Option<Instrument>,
     /// What its operator allows pods to ask for.
     pub policy: policy::Policy,
 }
@@ -149,7 +151,7 @@ impl PlannedStep {
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Errand(errand) => Some(errand.node()),
+            Work::Errand(errand) => errand.node(),
         }
     }
 

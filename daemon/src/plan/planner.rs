@@ -9,6 +9,7 @@ use super::{
     Board, Errand, Expansion, FanOut, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work, expand, gang,
 };
 use crate::bundle::document::{PodRunDocument, Sequence};
+use crate::bundle::errands::ErrandDocument;
 use crate::bundle::manifest::{Container, claim};
 use crate::bundle::names::BadName;
 use crate::bundle::options::Options;
@@ -39,9 +40,9 @@ pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
     })
 }
 
-struct Planner<'a> {
-    bundle: &'a VerifiedBundle,
-    board: &'a Board,
+pub(super) struct Planner<'a> {
+    pub(super) bundle: &'a VerifiedBundle,
+    pub(super) board: &'a Board,
     objections: Vec<Objection>,
 }
 
@@ -86,7 +87,7 @@ impl Planner<'_> {
     fn groups(&mut self) -> Vec<Option<u32>> {
         let manifest = |index: usize| match &self.bundle.steps()[index].work {
             VerifiedWork::PodRun(run, _) => Some(run.manifest.as_str()),
-            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => None,
+            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => None,
         };
         let count = self.bundle.steps().len();
         let mut groups = Vec::with_capacity(count);
@@ -113,7 +114,7 @@ impl Planner<'_> {
         groups
     }
 
-    fn node(&mut self, index: usize, asked: &NodeName) -> Option<NodeName> {
+    pub(super) fn node(&mut self, index: usize, asked: &NodeName) -> Option<NodeName> {
         let name = if asked.as_str() == "default" { &self.board.default_node } else { asked };
         if self.board.nodes.contains_key(name) {
             return Some(name.clone());
@@ -131,19 +132,22 @@ impl Planner<'_> {
     fn volume_homes(&mut self) -> BTreeMap<VolumeName, NodeName> {
         let mut homes: BTreeMap<VolumeName, NodeName> = BTreeMap::new();
         for (index, step) in self.bundle.steps().iter().enumerate() {
-            let VerifiedWork::PodRun(run, _) = &step.work else { continue };
-            let Some(node) = self.node(index, &run.node) else { continue };
-            match homes.get(&run.volume) {
+            let (volume, node) = match &step.work {
+                VerifiedWork::PodRun(run, _) => (&run.volume, self.node(index, &run.node)),
+                VerifiedWork::Errand(ErrandDocument::FisheyeCapture(capture)) => (&capture.volume, self.fisheye_node()),
+                VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => continue,
+            };
+            let Some(node) = node else { continue };
+            match homes.get(volume) {
                 Some(home) if self.board.nodes.get(home) != self.board.nodes.get(&node) => {
                     let message = format!(
-                        "volume `{}` would be on `{home}` and on `{node}`, which have Podmans of their own",
-                        run.volume
+                        "volume `{volume}` would be on `{home}` and on `{node}`, which have Podmans of their own"
                     );
                     self.object(index, "pod_run.volume", message);
                 }
                 Some(_) => {}
                 None => {
-                    homes.insert(run.volume.clone(), node);
+                    homes.insert(volume.clone(), node);
                 }
             }
         }
@@ -175,6 +179,7 @@ impl Planner<'_> {
                 let transfer = transfer(&downlink.volume, &downlink.sources, &downlink.destination);
                 Some((Work::Errand(Errand::Downlink(transfer)), terms))
             }
+            VerifiedWork::Errand(document) => Some((self.errand(index, document, homes)?, terms)),
             VerifiedWork::PodRun(run, container) => {
                 let options = self.granted(index, container, &run.options);
                 let of_worker = self.of_worker(index, run, step.worker.as_deref());
@@ -245,7 +250,7 @@ impl Planner<'_> {
         }
     }
 
-    fn object(&mut self, index: usize, field: &str, message: String) {
+    pub(super) fn object(&mut self, index: usize, field: &str, message: String) {
         self.objections.push(Objection {
             file: Sequence::PATH.to_owned(),
             field: format!("steps[{index}].{field}"),

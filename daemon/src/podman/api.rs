@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::body::Incoming;
 use podman_api::opts::{VolumeCreateOpts, VolumeListOpts};
-use podman_api::{Id, Podman, models};
+use podman_api::{Id, Podman};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -22,13 +22,13 @@ use super::inspected::Inspected;
 use crate::wire;
 
 /// The API version that 4.3.1 and 5.x both speak.
-const PREFIX: &str = "/v4.3.1/libpod";
+pub(super) const PREFIX: &str = "/v4.3.1/libpod";
 /// Deadline of a call that only looks.
 pub const LOOK: Duration = Duration::from_secs(10);
 /// Deadline of a call that makes, starts or removes something; networks take Podman up to some seconds.
 pub const WORK: Duration = Duration::from_secs(60);
 /// Longest answer that is read.
-const ANSWER_BYTES: usize = 16 << 20;
+pub(super) const ANSWER_BYTES: usize = 16 << 20;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +66,7 @@ impl ApiError {
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     socket: PathBuf,
-    podman: Podman,
+    pub(super) podman: Podman,
     groups: Arc<OnceCell<Option<Manager>>>,
 }
 
@@ -83,11 +83,11 @@ impl Endpoint {
         &self.socket
     }
 
-    fn unreachable(&self, why: impl Into<String>) -> ApiError {
+    pub(super) fn unreachable(&self, why: impl Into<String>) -> ApiError {
         ApiError::Unreachable { socket: self.socket.display().to_string(), why: why.into() }
     }
 
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         deadline: Duration,
         call: impl Future<Output = podman_api::Result<T>>,
@@ -100,7 +100,13 @@ impl Endpoint {
         }
     }
 
-    async fn raw(&self, deadline: Duration, method: Method, path: &str, body: wire::Body) -> Result<Vec<u8>, ApiError> {
+    pub(super) async fn raw(
+        &self,
+        deadline: Duration,
+        method: Method,
+        path: &str,
+        body: wire::Body,
+    ) -> Result<Vec<u8>, ApiError> {
         let path = format!("{PREFIX}{path}");
         let exchange = wire::exchange(&self.socket, method, &path, body, ANSWER_BYTES);
         match tokio::time::timeout(deadline, exchange).await {
@@ -151,26 +157,6 @@ impl Endpoint {
             })
         };
         self.groups.get_or_try_init(ask).await.copied()
-    }
-
-    /// The id of a local image, if it is aboard.
-    ///
-    /// # Errors
-    /// When Podman does not answer.
-    pub async fn image_id(&self, reference: &str) -> Result<Option<String>, ApiError> {
-        match self.call(LOOK, self.podman.images().get(reference).inspect()).await {
-            Ok(image) => Ok(image.id),
-            Err(ApiError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Every local image.
-    ///
-    /// # Errors
-    /// When Podman does not answer.
-    pub async fn images(&self) -> Result<Vec<models::LibpodImageSummary>, ApiError> {
-        self.call(LOOK, self.podman.images().list(&podman_api::opts::ImageListOpts::default())).await
     }
 
     /// Makes sure that a network is there.
@@ -372,17 +358,17 @@ impl Endpoint {
         }
     }
 
-    fn parsed<T: for<'de> Deserialize<'de>>(&self, answer: &[u8]) -> Result<T, ApiError> {
+    pub(super) fn parsed<T: for<'de> Deserialize<'de>>(&self, answer: &[u8]) -> Result<T, ApiError> {
         serde_json::from_slice(answer)
             .map_err(|error| self.unreachable(format!("an answer that cannot be read: {error}")))
     }
 }
 
-fn refused(status: u16, message: String) -> ApiError {
+pub(super) fn refused(status: u16, message: String) -> ApiError {
     if status == 404 { ApiError::NotFound(message) } else { ApiError::Refused { status, message } }
 }
 
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fault {
         message: String,
@@ -391,7 +377,7 @@ fn message(body: &[u8]) -> String {
         .map_or_else(|_| String::from_utf8_lossy(body).trim().to_owned(), |fault| fault.message)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::accounting;
 use super::api::{ApiError, Endpoint};
 use super::clear::{Rest, try_clear};
@@ -20,6 +22,7 @@ use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
 use crate::handle::Handle;
+use crate::ledger::Queries;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::effect::Disposal;
@@ -51,20 +54,27 @@ pub enum Occasion {
 /// Carries out effects on the nodes.
 #[derive(Debug, Clone)]
 pub struct Driver {
-    pub(super) settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
     pub(super) written: Written,
     health: Health,
-    pub(super) outbox: Outbox,
-    pub(super) handle: Handle,
+    pub(crate) outbox: Outbox,
+    pub(crate) handle: Handle,
+    queries: watch::Receiver<Option<Queries>>,
 }
 
 impl Driver {
     /// A driver for the nodes of a configuration.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, outbox: Outbox, health: Health, handle: Handle) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        outbox: Outbox,
+        health: Health,
+        handle: Handle,
+        queries: watch::Receiver<Option<Queries>>,
+    ) -> Self {
         let nodes = settings.nodes.iter().map(|(name, socket)| (name.clone(), Endpoint::new(socket))).collect();
         Self {
             settings,
@@ -75,13 +85,15 @@ impl Driver {
             health,
             outbox,
             handle,
+            queries,
         }
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.
     #[must_use]
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
-        let fresh = Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
+        let fresh =
+            Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
         Self { turns: self.turns.clone(), written: self.written.clone(), ..fresh }
     }
 
@@ -92,7 +104,9 @@ impl Driver {
             | Effect::Watch(attempt, _)
             | Effect::Signal(attempt, ..)
             | Effect::Clear(attempt, _) => Some(attempt.execution),
-            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
+            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => {
+                members.first().map(|(attempt, _)| attempt.execution)
+            }
             Effect::Read { execution, .. }
             | Effect::Errand { execution, .. }
             | Effect::Report(execution)
@@ -125,7 +139,7 @@ impl Driver {
                 Effect::Resume(members) => driver.freeze(&execution, members, Freeze::Thawing).await,
                 Effect::Clear(attempt, disposal) => driver.clear(&execution, attempt, (disposal, occasion)).await,
                 Effect::Read { step, .. } => driver.read_outputs(&execution, step).await,
-                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Errand { step, .. } => driver.errand(&execution, step, occasion).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });
@@ -139,7 +153,19 @@ impl Driver {
         &execution.plan.steps[attempt.step].jobs()[attempt.job]
     }
 
-    pub(super) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
+    /// What has ended, while the index is open.
+    pub(crate) fn queries(&self) -> Option<Queries> {
+        self.queries.borrow().clone()
+    }
+
+    /// Every Podman once, however many nodes share it.
+    pub(crate) fn podmans(&self) -> Vec<&Endpoint> {
+        let by_socket: BTreeMap<&std::path::Path, &Endpoint> =
+            self.nodes.values().map(|one| (one.socket(), one)).collect();
+        by_socket.into_values().collect()
+    }
+
+    pub(crate) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
         let gone = || Reason::new(Name::EngineUnreachable, format!("node `{node}` is no longer in the configuration"));
         self.nodes.get(node).ok_or_else(gone)
     }
@@ -150,7 +176,7 @@ impl Driver {
     }
 
     /// Calls until Podman answers or nobody wants the answer any more (`None`).
-    pub(super) async fn answered<T, F: Future<Output = Result<T, ApiError>>>(
+    pub(crate) async fn answered<T, F: Future<Output = Result<T, ApiError>>>(
         &self,
         endpoint: &Endpoint,
         wanted: impl Fn(&Board) -> bool,
@@ -312,13 +338,16 @@ impl Driver {
             let state = board.job(&attempt).map(|job| &job.state);
             matches!(
                 state,
-                Some(JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. })
+                Some(
+                    JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
+                )
             )
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
         let export = !self.written.take(attempt);
-        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export, disposal };
+        let rest =
+            Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export, disposal };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;

@@ -167,17 +167,22 @@ pub fn collect(volume: &Dir, sources: &[String], archive: &Path, limit: u64) -> 
     Ok(files)
 }
 
-fn append(volume: &Dir, path: &str, builder: &mut tar::Builder<File>, left: &mut u64) -> Result<CollectedFile, Reason> {
-    let fail = failed("collect", path);
-    // A named pipe must not block us; regular files ignore the flag.
+/// Opens a regular file of a volume. A named pipe must not block us; regular files ignore the flag.
+///
+/// # Errors
+/// When it is not there, not a regular file, or outside.
+pub fn open_file(volume: &Dir, path: &str) -> io::Result<cap_std::fs::File> {
     let mut options = OpenOptions::new();
     options.read(true);
     cap_std::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
-    let input = volume.open_with(path, &options).map_err(&fail)?;
+    let file = volume.open_with(path, &options)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+fn append(volume: &Dir, path: &str, builder: &mut tar::Builder<File>, left: &mut u64) -> Result<CollectedFile, Reason> {
+    let fail = failed("collect", path);
+    let input = open_file(volume, path).map_err(&fail)?;
     let meta = input.metadata().map_err(&fail)?;
-    if !meta.is_file() {
-        return Err(Reason::new(Name::TransferError, format!("`{path}` in the volume is not a regular file")));
-    }
     let size = meta.len();
     *left = left.checked_sub(size).ok_or_else(|| {
         Reason::new(

@@ -56,9 +56,8 @@ impl Driver {
 
     async fn output(&self, execution: &Execution, source: usize) -> Result<String, Reason> {
         let id = &execution.plan.steps[source].id;
-        let unusable = |why: String| {
-            Reason::new(Name::OutputUnusable, format!("the output of step {id} cannot be used: {why}"))
-        };
+        let unusable =
+            |why: String| Reason::new(Name::OutputUnusable, format!("the output of step {id} cannot be used: {why}"));
         let Some(job) = execution.steps[source].jobs.first() else {
             return Err(unusable("it had no job".to_owned()));
         };

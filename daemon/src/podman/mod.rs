@@ -1,10 +1,10 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves files through
-//! [`files`], `clear` removes what is left of an attempt, `turns` keeps making and clearing apart; [`console`] keeps
-//! output and `export` writes it into volumes; [`accounting`] reads what an attempt used; [`health`] knows which Podman
-//! answers.
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
+//! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
+//! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
+//! what an attempt used; [`health`] knows which Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod accounting;
@@ -19,9 +19,10 @@ pub mod files;
 mod freeze;
 pub mod gang;
 pub mod health;
+pub mod images;
 mod inspected;
 pub mod prepare;
-mod transfer;
+mod report;
 mod turns;
 
 pub use api::{ApiError, Endpoint};

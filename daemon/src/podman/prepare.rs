@@ -90,8 +90,8 @@ impl Driver {
             Err(ApiError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
-        let image = match self.image(endpoint, &job.pod.image).await? {
-            Ok(image) => image,
+        let image = match self.find_image(endpoint, &execution.plan.tenant, &job.pod.image).await? {
+            Ok(image) => image.id,
             Err(reason) => return Ok(Err(reason)),
         };
         if let Some(reason) = job.pod.ports.iter().find_map(port_trouble) {
@@ -146,19 +146,6 @@ impl Driver {
         })
     }
 
-    /// The id of the image that flies: looked up by name, never pulled.
-    async fn image(&self, endpoint: &Endpoint, reference: &str) -> Result<Result<String, Reason>, ApiError> {
-        let candidates = image_candidates(reference, &self.settings.image_prefixes);
-        for candidate in &candidates {
-            if let Some(id) = endpoint.image_id(candidate).await? {
-                return Ok(Ok(id));
-            }
-        }
-        let message =
-            format!("no image `{reference}` aboard, looked for {}; load it, nothing is pulled", candidates.join(", "));
-        Ok(Err(Reason::new(Name::ImageMissing, message)))
-    }
-
     async fn network(&self, endpoint: &Endpoint, execution: &Execution) -> Result<String, ApiError> {
         let (name, isolated) = match self.settings.isolation {
             Isolation::Shared => (self.settings.network.clone(), false),
@@ -181,18 +168,6 @@ fn labels(execution: &Execution, attempt: AttemptId) -> BTreeMap<&'static str, S
         ("perigee.attempt", attempt.attempt.to_string()),
     ]
     .into()
-}
-
-/// Where an image may be: a qualified name stands as it is, a bare one is local first, then under the prefixes.
-#[must_use]
-pub fn image_candidates(reference: &str, prefixes: &[String]) -> Vec<String> {
-    let first = reference.split_once('/').map(|(first, _)| first);
-    let qualified = first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']));
-    if qualified {
-        return vec![reference.to_owned()];
-    }
-    let prefixes = prefixes.iter().map(|prefix| prefix.trim_end_matches('/'));
-    std::iter::once("localhost").chain(prefixes).map(|prefix| format!("{prefix}/{reference}")).collect()
 }
 
 /// Not before the container is initialised: at the first mount Podman gives a volume the mode of the image's folder.
@@ -240,25 +215,4 @@ fn port_trouble(port: &Port) -> Option<Reason> {
     }
     let message = format!("host port {} is taken; free it, then send the operation again", shown(port));
     Some(Reason::new(Name::PortInUse, message))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bare_image_is_looked_up_locally_then_under_each_prefix() {
-        let prefixes = ["board:5000".to_owned(), "board:5000/mirror/".to_owned()];
-        let names = image_candidates("python:3.10", &prefixes);
-        assert_eq!(names, ["localhost/python:3.10", "board:5000/python:3.10", "board:5000/mirror/python:3.10"]);
-        assert_eq!(image_candidates("team/app:1", &[]), ["localhost/team/app:1"]);
-    }
-
-    #[test]
-    fn qualified_image_stands_as_it_is() {
-        let prefixes = ["board:5000".to_owned()];
-        for name in ["localhost/a:1", "board:5000/a:1", "quay.example/a/b:1"] {
-            assert_eq!(image_candidates(name, &prefixes), [name]);
-        }
-    }
 }

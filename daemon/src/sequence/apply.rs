@@ -111,11 +111,7 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
     Ok(())
 }
 
-fn step_mut<'a>(
-    execution: &'a mut Execution,
-    step: usize,
-    recorded: &Recorded,
-) -> Result<&'a mut Step, Box<Illegal>> {
+fn step_mut<'a>(execution: &'a mut Execution, step: usize, recorded: &Recorded) -> Result<&'a mut Step, Box<Illegal>> {
     execution.steps.get_mut(step).ok_or_else(|| Illegal::new(recorded, &"without that step"))
 }
 
@@ -207,7 +203,8 @@ fn requeue(
     if let Some(open) = jobs.iter().find(|job| !job.ended()) {
         return Err(Illegal::new(recorded, open));
     }
-    let due = Timestamp { wall: recorded.at.wall, boot: recorded.at.boot.after(std::time::Duration::from_millis(pause_ms)) };
+    let due =
+        Timestamp { wall: recorded.at.wall, boot: recorded.at.boot.after(std::time::Duration::from_millis(pause_ms)) };
     for job in jobs {
         let JobState::Ended { verdict, remains, .. } = &job.state else { continue };
         let reason = verdict.reason().cloned();

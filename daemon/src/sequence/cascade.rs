@@ -11,8 +11,8 @@ use super::event::Refusal;
 use super::gate::{self, Gate, Turn};
 use super::record::Record;
 use super::state::{AttemptId, Execution, Halt, Input, Job, JobState, Phase, Remains, StepState, Verdict};
-use crate::bundle::{ExecutionId, Hostname};
 use crate::bundle::manifest::Port;
+use crate::bundle::{ExecutionId, Hostname};
 use crate::outcome;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
@@ -100,7 +100,9 @@ impl Draft<'_> {
     fn start_group(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
         let id = execution.plan.execution;
         let end = |draft: &mut Self, verdict: &Verdict| {
-            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone(), output: None }))
+            group.clone().try_for_each(|step| {
+                draft.record(id, Record::StepEnded { step, verdict: verdict.clone(), output: None })
+            })
         };
         if let Some(halt) = &execution.halt {
             return end(self, &gate::halted(halt));

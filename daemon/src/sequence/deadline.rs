@@ -86,7 +86,9 @@ fn all(execution: &Execution, now: Timestamp) -> Vec<(BootTime, Due)> {
             StepState::Ended { .. } => continue,
             StepState::Waiting | StepState::Held => {
                 let window = planned.terms.window;
-                let at = |wall: jiff::Timestamp| now.boot.after(wall.duration_since(now.wall).try_into().unwrap_or_default());
+                let at = |wall: jiff::Timestamp| {
+                    now.boot.after(wall.duration_since(now.wall).try_into().unwrap_or_default())
+                };
                 deadlines.extend(window.not_before.map(|wall| (at(wall), Due::Opens { step: index })));
                 deadlines.extend(window.not_after.map(|wall| (at(wall), Due::Closes { step: index })));
             }

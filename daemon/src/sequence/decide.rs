@@ -222,12 +222,7 @@ impl Draft<'_> {
     }
 
     /// A budget that ran out ends the attempt, whatever its container does: what may have run is `unknown`.
-    fn budget_out(
-        &mut self,
-        execution: &Execution,
-        (step, job): (usize, usize),
-        away: &Away,
-    ) -> Result<(), Illegal> {
+    fn budget_out(&mut self, execution: &Execution, (step, job): (usize, usize), away: &Away) -> Result<(), Illegal> {
         let (planned, known) = (&execution.plan.steps[step], &execution.steps[step].jobs[job]);
         let why = away.get(&planned.jobs()[job].node).map(String::as_str);
         let Some(verdict) = outcome::of_budget(&known.state, planned.timeout_seconds, why) else { return Ok(()) };
@@ -253,10 +248,7 @@ impl Draft<'_> {
                                 Reason::new(Name::LostPower, "the board lost power or booted while the pod ran");
                             self.end_job(attempt, Verdict::Failed(reason), None)?;
                         }
-                        JobState::Waiting
-                        | JobState::Held
-                        | JobState::Ended { .. }
-                        | JobState::Requeued { .. } => {}
+                        JobState::Waiting | JobState::Held | JobState::Ended { .. } | JobState::Requeued { .. } => {}
                     }
                 }
             }

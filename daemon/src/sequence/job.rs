@@ -149,9 +149,7 @@ fn stopping(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
 }
 
 fn ended(job: &Job, at: Timestamp, verdict: &Verdict, exit: Option<&Exit>) -> JobState {
-    let run = |container: &String, started| {
-        Some(Run { container: container.clone(), started, exit: exit.cloned() })
-    };
+    let run = |container: &String, started| Some(Run { container: container.clone(), started, exit: exit.cloned() });
     let (run, remains) = match &job.state {
         JobState::Running { container, started }
         | JobState::Paused { container, started, .. }

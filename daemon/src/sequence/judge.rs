@@ -38,8 +38,12 @@ pub(super) fn judge(
     }
     let Some(fan_out) = &terms.fan_out else { return Ok(None) };
     let text = trimmed(output(fan_out.step)?);
-    let pieces: Vec<String> =
-        text.split(fan_out.separator.as_str()).map(str::trim).filter(|piece| !piece.is_empty()).map(str::to_owned).collect();
+    let pieces: Vec<String> = text
+        .split(fan_out.separator.as_str())
+        .map(str::trim)
+        .filter(|piece| !piece.is_empty())
+        .map(str::to_owned)
+        .collect();
     let limit = fan_out.limit as usize;
     if pieces.len() > limit {
         let source = &plan.steps[fan_out.step].id;

@@ -342,11 +342,8 @@ impl Execution {
     /// A freshly accepted execution.
     #[must_use]
     pub fn new(plan: Arc<Plan>, held: bool, received: Timestamp) -> Self {
-        let step = |jobs: usize| Step {
-            state: StepState::Waiting,
-            input: Input::Unread,
-            jobs: vec![Job::waiting(); jobs],
-        };
+        let step =
+            |jobs: usize| Step { state: StepState::Waiting, input: Input::Unread, jobs: vec![Job::waiting(); jobs] };
         let steps = plan.steps.iter().map(|planned| step(planned.jobs().len())).collect();
         let phase = if held { Phase::Held } else { Phase::Open };
         Self { plan, received, phase, halt: None, steps }

@@ -70,6 +70,7 @@ pub fn reading() -> Router<Desk> {
         .route("/v1/executions/{id}/history", get(queries::history))
         .route("/v1/executions/{id}/logs", get(logs::logs))
         .route("/v1/logs", get(logs::many))
+        .route("/v1/executions/{id}/output", get(queries::output))
         .route("/v1/wait", get(wait::wait))
         .route("/v1/digest", get(lists::digest))
         .route("/metrics", get(lists::metrics))

@@ -78,6 +78,24 @@ pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Re
     })
 }
 
+/// The output document of a step, as it was written.
+pub(super) async fn output(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let named = resolve(&desk, &id).await?;
+    let Target::Step(step) = named.target else {
+        return Err(Failure::bad_request(format!("`{id}` names no step; outputs are those of steps, EXECUTION.STEP")));
+    };
+    let step = &named.status.steps[step];
+    let path = desk.outbox.output_path(named.status.execution, &step.id);
+    match tokio::fs::read(path).await {
+        Ok(bytes) => Ok(([("content-type", "application/json")], bytes).into_response()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let state = step.state.as_str();
+            Err(Failure::not_found(format!("step `{id}`, {} and {state}, has no output", step.kind)))
+        }
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
 pub(super) async fn history(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Vec<EventLine>>, Failure> {
     let named = resolve(&desk, &id).await?;
     let execution = named.status.execution;

@@ -2,6 +2,7 @@
 //!
 //! A [`Rejection`] carries every reason at once. Must not: know this board; `plan` does.
 
+mod errands;
 mod jobs;
 mod options;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, Header, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
+use crate::bundle::errands::ErrandDocument;
 use crate::bundle::limits::{MAX_DURATION_MINUTES, MAX_TIMEOUT_SECONDS, STEPS};
 use crate::bundle::manifest::{Container, DATA, Pod, claim};
 use crate::bundle::rules::flaws;
@@ -88,6 +90,8 @@ pub enum VerifiedWork {
     Uplink(UplinkDocument),
     /// Collects files.
     Downlink(DownlinkDocument),
+    /// Anything else.
+    Errand(ErrandDocument),
 }
 
 impl VerifiedBundle {
@@ -206,11 +210,12 @@ impl Check<'_> {
     }
 
     fn work(&mut self, step: &StepDocument, field: &str) -> Option<VerifiedWork> {
-        match (step.kind, &step.pod_run, &step.uplink, &step.downlink) {
-            (StepKind::PodRun, Some(run), None, None) => self.pod_run(step, run, field),
-            (StepKind::Uplink, None, Some(uplink), None) => self.uplink(uplink, field),
-            (StepKind::Downlink, None, None, Some(downlink)) => self.downlink(downlink, field),
-            (StepKind::PodRun | StepKind::Uplink | StepKind::Downlink, ..) => {
+        match (step.kind, &step.pod_run, &step.uplink, &step.downlink, &step.errand) {
+            (StepKind::PodRun, Some(run), None, None, None) => self.pod_run(step, run, field),
+            (StepKind::Uplink, None, Some(uplink), None, None) => self.uplink(uplink, field),
+            (StepKind::Downlink, None, None, Some(downlink), None) => self.downlink(downlink, field),
+            (StepKind::Errand, None, None, None, Some(errand)) => self.errand(step, errand, field),
+            (StepKind::PodRun | StepKind::Uplink | StepKind::Downlink | StepKind::Errand, ..) => {
                 self.step_objection(field, "kind", "exactly the block that `kind` names must be there");
                 None
             }
@@ -323,12 +328,8 @@ impl Check<'_> {
             if entry.path.starts_with("files/") && !self.files.contains(&entry.path) {
                 self.objections.add(&entry.path, "", "no step places this file");
             }
-            if entry.path.starts_with("images/") {
-                self.objections.add(
-                    &entry.path,
-                    "",
-                    "images in bundles are not yet supported by this version; load the image on board first",
-                );
+            if entry.path.starts_with("images/") && !self.files.contains(&entry.path) {
+                self.objections.add(&entry.path, "", "no step loads this image");
             }
         }
     }

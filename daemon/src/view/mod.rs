@@ -33,7 +33,7 @@ use crate::outcome::{self, State};
 use crate::plan::{PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Job, Phase, StepState};
+use crate::sequence::state::{AttemptId, Board, Execution, Job, Output, Phase, StepState};
 use crate::time::Timestamp;
 
 /// `status` of an execution.
@@ -74,7 +74,7 @@ pub struct ExecutionStatus {
 pub struct StepStatus {
     /// Its name.
     pub id: StepId,
-    /// `pod_run`, `uplink` or `downlink`.
+    /// `pod_run`, or the name of its errand.
     pub kind: String,
     /// Where it is.
     pub state: State,
@@ -95,6 +95,9 @@ pub struct StepStatus {
     /// What it comes after.
     #[serde(default)]
     pub after: Vec<After>,
+    /// Its output document, if it left one.
+    #[serde(default)]
+    pub output: Option<Output>,
     /// When it started.
     pub started_at: Option<jiff::Timestamp>,
     /// When it ended.
@@ -271,6 +274,10 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
         timeout_seconds: planned.timeout_seconds,
         group: planned.group,
         after: graph::after(&execution.plan, index),
+        output: match &step.state {
+            StepState::Waiting | StepState::Held | StepState::Active { .. } => None,
+            StepState::Ended { output, .. } => *output,
+        },
         started_at: started.map(|at| at.wall),
         ended_at: ended.map(|at| at.wall),
         jobs,

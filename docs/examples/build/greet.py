@@ -1,0 +1,1 @@
+print("built on board")
