@@ -162,9 +162,7 @@ fn pieces_of_an_output_are_jobs_that_the_board_makes() {
 
 #[test]
 fn pieces_need_one_output_and_nothing_else_to_wait_for() {
-    let one = |first: &str, second: &str| {
-        findings(&pods(&[("A", first), ("X", ""), ("B", second)])).join("\n")
-    };
+    let one = |first: &str, second: &str| findings(&pods(&[("A", first), ("X", ""), ("B", second)])).join("\n");
     let table = [
         (
             "",

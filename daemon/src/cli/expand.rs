@@ -18,7 +18,7 @@ use crate::bundle::{Digest, ExecutionId, NodeName, Tenant};
 use crate::operation::compile::Compiled;
 use crate::operation::tasks::Operation;
 use crate::plan::policy::Policy;
-use crate::plan::{Board, Needs, Plan, PlannedStep, plan};
+use crate::plan::{Board, Instrument, Needs, Plan, PlannedStep, plan};
 use crate::verify::verify;
 
 /// Languages that draw graphs.
@@ -88,7 +88,9 @@ pub(super) fn planned(
     };
     // What a board's operator allows is not known on the ground.
     let policy = Policy { allow: Privilege::ALL.into(), ..Policy::default() };
-    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0, policy }).map_err(refused)
+    // Nor which instruments it has: any will do to show the jobs.
+    let fisheye = Some(Instrument { image: "instrument:any".to_owned(), command: None, node: None });
+    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0, policy, fisheye }).map_err(refused)
 }
 
 /// Prints the jobs and what each waits for.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failed};
-use super::watch::print_event;
 use super::table::{print, print_json, print_line};
+use super::watch::print_event;
 use super::{Format, Output};
 use crate::bundle::ExecutionId;
 use crate::ledger::check::{self, CheckError, Report};

@@ -96,7 +96,7 @@ pub(super) fn run(client: &Client, run: &Run, json: bool, out: &mut dyn Write) -
     let pack = Pack {
         operation: file,
         tenant: run.tenant.clone(),
-        ground: Ground { files: Some(folder), nodes: vec![run.node.clone()] },
+        ground: Ground { files: Some(folder), images: None, nodes: vec![run.node.clone()] },
         execution: Some(execution),
         revision: None,
         created: None,

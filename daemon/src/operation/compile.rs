@@ -281,12 +281,12 @@ fn pod_run(
     };
     let seconds = run.max_duration_minutes * 60;
     let jobs = jobs(run, &hostname);
-    let own = Container { command: run.command.clone(), args: run.args.clone(), ..container(task, run) };
+    let own = Container { command: run.command.clone(), args: run.args.clone(), ..container(run) };
     let mut flaws = jobs.as_ref().map(|jobs| of_pod(jobs, &own)).unwrap_or_default();
     let mut weight = weight(&own);
     let mut text = document::write("manifest", &pod(task, (&hostname, seconds), own, &run.options, around.tenant))?;
     if let (Some(gang), Some(jobs)) = (&run.gang, &jobs) {
-        let worker = gang.worker.container(container(task, run));
+        let worker = gang.worker.container(container(run));
         flaws.extend(gang.worker.flaws(jobs, &worker));
         weight = weight.max(crate::bundle::rules::weight(&worker));
         text.push_str("---\n");
@@ -338,7 +338,7 @@ fn workers(
 }
 
 /// What the containers of a task have in common.
-fn container(task: &Task, run: &PodRun) -> Container {
+fn container(run: &PodRun) -> Container {
     Container {
         name: "main".to_owned(),
         image: run.image.clone(),
@@ -362,6 +362,11 @@ fn pod(
     tenant: &Tenant,
 ) -> Pod {
     let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
+    let volumes = container.volume_mounts.iter().map(|mount| Volume {
+        name: mount.name.clone(),
+        persistent_volume_claim: Claim { claim_name: claim(tenant, &mount.name) },
+    });
+    let volumes = volumes.collect();
     let mut pod = Pod {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
@@ -376,10 +381,7 @@ fn pod(
             host_ipc: false,
             host_pid: false,
             containers: vec![container],
-            volumes: vec![Volume {
-                name: run.volume.clone(),
-                persistent_volume_claim: Claim { claim_name: claim(tenant, &run.volume) },
-            }],
+            volumes,
         },
     };
     pod.apply(options);

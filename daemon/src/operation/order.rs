@@ -174,7 +174,7 @@ impl Known<'_> {
             TaskKind::PodRun(run) => {
                 run.ports.iter().map(|(port, _)| Port { container_port: 0, host_ip: None, ..*port }).collect()
             }
-            TaskKind::Uplink(_) | TaskKind::Downlink(_) => Vec::new(),
+            TaskKind::Uplink(_) | TaskKind::Downlink(_) | TaskKind::Errand(_) => Vec::new(),
         };
         for (later, earlier, port) in self.clashes(ports) {
             let (task, other) = (&self.tasks[later], &self.tasks[earlier]);

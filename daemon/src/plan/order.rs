@@ -96,7 +96,7 @@ impl<'a> Order<'a> {
     fn shared(&mut self, heads: &[usize]) {
         let names = |step: &VerifiedStep| match &step.work {
             VerifiedWork::PodRun(run, _) => fan::hostnames(run, self.limit),
-            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => Vec::new(),
+            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => Vec::new(),
         };
         let ports = |step: &VerifiedStep| match &step.work {
             VerifiedWork::PodRun(_, container) => container
@@ -104,7 +104,7 @@ impl<'a> Order<'a> {
                 .iter()
                 .map(|port| format!("{}/{}", port.host_port, port.protocol.lower_case()))
                 .collect(),
-            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => Vec::new(),
+            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => Vec::new(),
         };
         let names: Vec<Vec<String>> = self.steps.iter().map(names).collect();
         let ports: Vec<Vec<String>> = self.steps.iter().map(ports).collect();
@@ -148,6 +148,6 @@ fn weight(step: &VerifiedStep) -> u64 {
     let worker = step.worker.as_deref().map_or(0, rules::weight);
     match &step.work {
         VerifiedWork::PodRun(_, container) => rules::weight(container).max(worker),
-        VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => 0,
+        VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) | VerifiedWork::Errand(_) => 0,
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::gang::Bind;
 use crate::bundle::User;
 use crate::bundle::manifest::{CAPABILITIES, DATA};
 use crate::bundle::options::{Privilege, VolumeAccess};
-use super::gang::Bind;
 use crate::plan::{PlannedJob, Role};
 
 /// Namespaces that a pod may share with the board: the privilege, how Podman is asked, where inspect shows it.

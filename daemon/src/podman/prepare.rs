@@ -141,9 +141,8 @@ impl Driver {
     /// What the container sees of its gang. One at a time: the first member makes it for all.
     async fn gang_files(&self, execution: &Execution, attempt: AttemptId) -> Result<Vec<gang::Bind>, Reason> {
         let _turn = self.network_turn.lock().await;
-        gang::binds(&self.outbox, execution, attempt).map_err(|error| {
-            Reason::new(Name::StartError, format!("failed to write the files of the gang: {error}"))
-        })
+        gang::binds(&self.outbox, execution, attempt)
+            .map_err(|error| Reason::new(Name::StartError, format!("failed to write the files of the gang: {error}")))
     }
 
     async fn network(&self, endpoint: &Endpoint, execution: &Execution) -> Result<String, ApiError> {

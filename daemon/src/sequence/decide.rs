@@ -89,6 +89,22 @@ impl Draft<'_> {
             (Report::NotStarted(reason), Some(JobState::Launching { .. })) => {
                 self.end_job(attempt, Verdict::Failed(reason.clone()), None)?;
             }
+            // The job was ended while its container was being made: what came too late must go too.
+            (
+                Report::Prepared { .. } | Report::Started,
+                Some(JobState::Ended { .. } | JobState::Requeued { .. }) | None,
+            ) => {
+                self.effect(Effect::Clear(attempt, Disposal::Remove));
+            }
+            (_, state) => return self.reported_of_run(attempt, report, state.as_ref()),
+        }
+        Ok(())
+    }
+
+    /// What is known of an attempt whose process lives or has lived.
+    fn reported_of_run(&mut self, attempt: AttemptId, report: Report, state: Option<&JobState>) -> Result<(), Refusal> {
+        let AttemptId { execution, step, job, .. } = attempt;
+        match (&report, state) {
             (Report::Paused, Some(JobState::Paused { freeze: Freeze::Asked, .. })) => {
                 self.record(execution, Record::JobPaused { step, job })?;
             }
@@ -102,7 +118,7 @@ impl Draft<'_> {
                 Report::Exited(exit),
                 Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. }),
             ) => {
-                let verdict = outcome::of_exit(exit, stop_cause(state.as_ref()));
+                let verdict = outcome::of_exit(exit, stop_cause(state));
                 self.end_job(attempt, verdict, Some(exit.clone()))?;
             }
             (
@@ -114,7 +130,7 @@ impl Draft<'_> {
                     | JobState::Stopping { .. },
                 ),
             ) => {
-                self.end_job(attempt, outcome::of_loss(stop_cause(state.as_ref())), None)?;
+                self.end_job(attempt, outcome::of_loss(stop_cause(state)), None)?;
             }
             (
                 Report::Cleared(logs),
@@ -124,17 +140,7 @@ impl Draft<'_> {
             ) => {
                 self.record(execution, Record::JobCleared { step, job, logs: logs.clone() })?;
             }
-            // The job was ended while its container was being made: what came too late must go too.
-            (
-                Report::Prepared { .. } | Report::Started,
-                Some(JobState::Ended { .. } | JobState::Requeued { .. }) | None,
-            ) => {
-                self.effect(Effect::Clear(attempt, Disposal::Remove));
-            }
-            (_, state) => {
-                let state = state.clone().map(Box::new);
-                return Err(Refusal::Stale { attempt, report, state });
-            }
+            (_, state) => return Err(Refusal::Stale { attempt, report, state: state.cloned().map(Box::new) }),
         }
         Ok(())
     }

@@ -42,31 +42,53 @@ fn next(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
         | Record::JobResumed { .. } => frozen(job, recorded),
         Record::JobStopping { .. } => stopping(job, recorded),
         Record::JobEnded { verdict, exit, .. } if !job.ended() => Ok(ended(job, at, verdict, exit.as_ref())),
-        record => Ok(match (record, &job.state) {
-            (
-                Record::JobPreparing { .. },
-                JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } | JobState::Requeued { .. },
-            ) => JobState::Preparing,
-            (Record::JobPrepared { container, .. }, JobState::Preparing) => {
-                JobState::Prepared { container: container.clone() }
-            }
-            (Record::JobLaunching { .. }, JobState::Prepared { container }) => {
-                JobState::Launching { container: container.clone(), stop: None }
-            }
-            (Record::JobStarted { .. }, JobState::Launching { container, .. }) => {
-                JobState::Running { container: container.clone(), started: at }
-            }
-            (Record::JobCleared { logs, .. }, JobState::Ended { verdict, at, run, remains: Remains::Owed }) => {
-                let remains = Remains::Cleared(logs.clone());
-                JobState::Ended { verdict: verdict.clone(), at: *at, run: run.clone(), remains }
-            }
-            (Record::JobCleared { logs, .. }, JobState::Requeued { due, reason, remains: Remains::Owed, hold }) => {
-                let remains = Remains::Cleared(logs.clone());
-                JobState::Requeued { due: *due, reason: reason.clone(), remains, hold: *hold }
-            }
-            (_, state) => return Err(Illegal::new(recorded, state)),
-        }),
+        Record::JobEnded { .. }
+        | Record::JobPreparing { .. }
+        | Record::JobPrepared { .. }
+        | Record::JobLaunching { .. }
+        | Record::JobStarted { .. }
+        | Record::JobCleared { .. } => lived(job, recorded),
+        Record::Accepted { .. }
+        | Record::Released
+        | Record::Halted { .. }
+        | Record::StepStarted { .. }
+        | Record::StepEnded { .. }
+        | Record::StepHeld { .. }
+        | Record::StepReleased { .. }
+        | Record::StepReading { .. }
+        | Record::StepTaken { .. }
+        | Record::UnitRequeued { .. }
+        | Record::Settled { .. }
+        | Record::Ended
+        | Record::Purged => Err(Illegal::new(recorded, &job.state)),
     }
+}
+
+fn lived(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
+    Ok(match (&recorded.record, &job.state) {
+        (
+            Record::JobPreparing { .. },
+            JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } | JobState::Requeued { .. },
+        ) => JobState::Preparing,
+        (Record::JobPrepared { container, .. }, JobState::Preparing) => {
+            JobState::Prepared { container: container.clone() }
+        }
+        (Record::JobLaunching { .. }, JobState::Prepared { container }) => {
+            JobState::Launching { container: container.clone(), stop: None }
+        }
+        (Record::JobStarted { .. }, JobState::Launching { container, .. }) => {
+            JobState::Running { container: container.clone(), started: recorded.at }
+        }
+        (Record::JobCleared { logs, .. }, JobState::Ended { verdict, at, run, remains: Remains::Owed }) => {
+            let remains = Remains::Cleared(logs.clone());
+            JobState::Ended { verdict: verdict.clone(), at: *at, run: run.clone(), remains }
+        }
+        (Record::JobCleared { logs, .. }, JobState::Requeued { due, reason, remains: Remains::Owed, hold }) => {
+            let remains = Remains::Cleared(logs.clone());
+            JobState::Requeued { due: *due, reason: reason.clone(), remains, hold: *hold }
+        }
+        (_, state) => return Err(Illegal::new(recorded, state)),
+    })
 }
 
 fn held(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
