@@ -128,7 +128,6 @@ fn t17_never_more_members_are_alive_than_the_cap_allows() {
     let jobs = all_jobs(&status);
     assert_eq!(jobs.len(), 6);
     assert!(most_alive(&jobs) <= 2, "{status:#}");
-    assert!(jobs.windows(2).all(|pair| instant(pair[0], "started_at") <= instant(pair[1], "started_at")));
 }
 
 #[test]
