@@ -83,7 +83,7 @@ pub struct VerifiedStep {
 #[derive(Debug, Clone)]
 pub enum VerifiedWork {
     /// Runs a pod.
-    PodRun(PodRunDocument, Box<Container>),
+    PodRun(Box<PodRunDocument>, Box<Container>),
     /// Places files.
     Uplink(UplinkDocument),
     /// Collects files.
@@ -252,7 +252,7 @@ impl Check<'_> {
         }
         let container = pod.spec.containers.into_iter().next()?;
         self.agrees(run, run.jobs.as_ref(), &container);
-        Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
+        Some(VerifiedWork::PodRun(Box::new(run.clone()), Box::new(container)))
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {

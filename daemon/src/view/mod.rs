@@ -379,12 +379,7 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         pod_name: planned.pod_name.clone(),
         hostname: planned.hostname.clone(),
         node: planned.node.clone(),
-        container: (job.attempt > 0).then(|| {
-            container_name(
-                execution,
-                &AttemptId { execution: execution.plan.execution, step, job: index, attempt: job.attempt },
-            )
-        }),
+        container: container_of(execution, (step, index), job),
         state,
         views: views(state),
         reason,
@@ -405,6 +400,12 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         stderr_bytes: logs.map(|logs| logs.stderr_bytes),
         logs_truncated: logs.is_some_and(|logs| logs.truncated),
     }
+}
+
+/// Podman's name for the container of a job's attempt, if it has had one.
+fn container_of(execution: &Execution, (step, index): (usize, usize), job: &Job) -> Option<String> {
+    let id = AttemptId { execution: execution.plan.execution, step, job: index, attempt: job.attempt };
+    (job.attempt > 0).then(|| container_name(execution, &id))
 }
 
 /// `<execution>.<step>.<index>`.
