@@ -110,7 +110,7 @@ impl Task {
 #[derive(Debug, Clone)]
 pub enum TaskKind {
     /// Runs a pod.
-    PodRun(PodRun),
+    PodRun(Box<PodRun>),
     /// Places files into the volume.
     Uplink(Uplink),
     /// Collects files of the volume.
@@ -205,7 +205,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     let flow = flow::read(&fields, findings);
     let volume = fields.required_name("volume", "name the volume to attach", findings);
     let kind = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
+        Some("pod.run") => pod_run::read(&fields, mentions, findings).map(Box::new).map(TaskKind::PodRun),
         Some("uplink") => uplink(&fields, mentions, findings).map(TaskKind::Uplink),
         Some(_) | None => downlink(&fields, findings).map(TaskKind::Downlink),
     };
