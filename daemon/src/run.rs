@@ -302,7 +302,7 @@ impl Loop {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
-        let snapshot = Snapshot { generation, cursor, board, troubles, away };
+        let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
         self.manager.status(&status_line(&snapshot));
         self.snapshots.send_replace(Arc::new(snapshot));
     }

@@ -162,9 +162,7 @@ fn pieces_of_an_output_are_jobs_that_the_board_makes() {
 
 #[test]
 fn pieces_need_one_output_and_nothing_else_to_wait_for() {
-    let one = |first: &str, second: &str| {
-        findings(&pods(&[("A", first), ("X", ""), ("B", second)])).join("\n")
-    };
+    let one = |first: &str, second: &str| findings(&pods(&[("A", first), ("X", ""), ("B", second)])).join("\n");
     let table = [
         (
             "",
@@ -407,7 +405,10 @@ fn the_examples_fly_as_they_stand() {
     let units: Vec<usize> = plan.steps.iter().map(perigee::plan::PlannedStep::units).collect();
     assert_eq!((units, plan.parallelism), (vec![2, 4, 4, 1, 0], Some(4)));
     let (_, plan) = flown(include_str!("../../docs/examples/jobs/array.yaml"));
-    assert_eq!((plan.steps[0].units(), plan.steps[2].terms.fan_out.as_ref().map(|fan_out| fan_out.limit)), (10, Some(1013)));
+    assert_eq!(
+        (plan.steps[0].units(), plan.steps[2].terms.fan_out.as_ref().map(|fan_out| fan_out.limit)),
+        (10, Some(1013))
+    );
     let (_, plan) = flown(include_str!("../../docs/examples/jobs/gang.yaml"));
     assert_eq!(plan.steps[0].jobs().len(), 3);
 }
