@@ -43,7 +43,7 @@ fn arrays_that_count_nothing_or_too_much_are_refused() {
     let table = [
         (
             "array: {begin: 3, end: 1}",
-            "8:29: error: tasks[0].array.end: begin is 3 and end is 1: there is no job; let end be begin or more"
+            "8:28: error: tasks[0].array.end: begin is 3 and end is 1: there is no job; let end be begin or more"
                 .into(),
         ),
         (
@@ -167,25 +167,25 @@ fn pieces_need_one_output_and_nothing_else_to_wait_for() {
         (
             "",
             "from_output: {step: A, command: x}\nafter: [A, X]",
-            "18:26: error: tasks[2].from_output.step: `A` must be all that it waits for, with mode all; \
+            "18:25: error: tasks[2].from_output.step: `A` must be all that it waits for, with mode all; \
              write `after: [A]`, or leave `after` out",
         ),
         (
             "commands: [x, y]",
             "from_output: {step: A, command: x}",
-            "19:26: error: tasks[2].from_output.step: the output of one job is looked at, and `A` has 2 of them; \
+            "19:25: error: tasks[2].from_output.step: the output of one job is looked at, and `A` has 2 of them; \
              name a pod.run task with one job",
         ),
         (
             "",
             "from_output: {step: A, command: \"x ${2}\"}",
-            "18:38: error: tasks[2].from_output.command: `${2}` names nothing: a piece of the output is `${1}`, \
+            "18:37: error: tasks[2].from_output.command: `${2}` names nothing: a piece of the output is `${1}`, \
              its position `${item}`; write `${1}` or `${item}`",
         ),
         (
             "",
             "from_output: {step: A, command: x, separator: \"\"}",
-            "18:52: error: tasks[2].from_output.separator: the text is empty; such as a space, a comma, or \"\\n\"",
+            "18:51: error: tasks[2].from_output.separator: the text is empty; such as a space, a comma, or \"\\n\"",
         ),
         (
             "",
@@ -364,7 +364,7 @@ fn gangs_that_cannot_be_are_refused_with_their_field() {
         ),
         (
             "gang: {workers: 1, worker: {env: [{name: TASK_ID, value: x}]}}\narray: {begin: 1, end: 1}",
-            "8:37: error: tasks[0].gang.worker.env: `TASK_ID` is set by the array; give the variable another name"
+            "8:38: error: tasks[0].gang.worker.env: `TASK_ID` is set by the array; give the variable another name"
                 .to_owned(),
         ),
     ];
@@ -397,4 +397,18 @@ fn the_longest_name_of_the_jobs_must_be_legal() {
     };
     assert_eq!(array(9), []);
     assert_eq!(array(10).len(), 1);
+}
+
+#[test]
+fn the_examples_fly_as_they_stand() {
+    let (_, plan) = flown(include_str!("../../docs/examples/jobs/whole-and-iterate.yaml"));
+    let units: Vec<usize> = plan.steps.iter().map(perigee::plan::PlannedStep::units).collect();
+    assert_eq!((units, plan.parallelism), (vec![2, 4, 4, 1, 0], Some(4)));
+    let (_, plan) = flown(include_str!("../../docs/examples/jobs/array.yaml"));
+    assert_eq!(
+        (plan.steps[0].units(), plan.steps[2].terms.fan_out.as_ref().map(|fan_out| fan_out.limit)),
+        (10, Some(1013))
+    );
+    let (_, plan) = flown(include_str!("../../docs/examples/jobs/gang.yaml"));
+    assert_eq!(plan.steps[0].jobs().len(), 3);
 }

@@ -85,7 +85,7 @@ fn every_flaw_of_the_order_is_told_at_once() {
             "29:15: error: tasks[4].pod_name: hostname `client1-a` is also one of the task at line 3, \
              which may run at the same time; rename one of them, or let one wait for the other with `after`",
             "38:26: error: tasks[5].after[1].step: step `SELF` is there twice; keep one",
-            "44:33: error: tasks[6].after[0].mode: found the text `some`, expected all, each; \
+            "44:32: error: tasks[6].after[0].mode: found the text `some`, expected all, each; \
              write one of these words",
         ]
     );
@@ -108,14 +108,14 @@ fn each_needs_as_many_jobs_on_both_sides_and_names_both_numbers() {
     let three = "commands: [x, y, z]\nafter: [{step: A, mode: each}]";
     assert_eq!(
         only(&pods(&[("A", two), ("B", three)])),
-        "15:30: error: tasks[1].after[0].mode: `A` has 2 and `B` has 3, but each pairs them by position; \
+        "15:29: error: tasks[1].after[0].mode: `A` has 2 and `B` has 3, but each pairs them by position; \
          give both as many, or use mode all"
     );
     let asked = "from_output: {step: ONE, command: x}";
     let text = pods(&[("ONE", ""), ("A", asked), ("B", "after: [{step: A, mode: each}]")]);
     assert_eq!(
         only(&text),
-        "20:30: error: tasks[2].after[0].mode: each pairs jobs, and how many `A` has is known only later; \
+        "19:29: error: tasks[2].after[0].mode: each pairs jobs, and how many `A` has is known only later; \
          use mode all"
     );
     let text = format!(
@@ -315,7 +315,7 @@ fn names_and_ports_are_shared_only_by_tasks_that_follow_each_other() {
     let lines = findings(&same("after: []", "after: [A]", "after: [A]"));
     assert_eq!(
         lines,
-        ["18:15: error: tasks[2].pod_name: hostname `client1-a` is also one of the task at line 9, \
+        ["17:15: error: tasks[2].pod_name: hostname `client1-a` is also one of the task at line 9, \
           which may run at the same time; rename one of them, or let one wait for the other with `after`"]
     );
     let port = "ports: [{container: 80, host: 8000}]";

@@ -7,7 +7,7 @@ use perigee::bundle::document::OnFailure;
 use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
 use perigee::outcome::{self, State};
 use perigee::plan::{
-    self, Dependency, Expansion, FanOut, Gang, Needs, Plan, PlannedStep, Retry, Terms, When, Window, Work,
+    self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedStep, Retry, Terms, When, Window, Work,
 };
 use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
@@ -15,7 +15,7 @@ use perigee::sequence::event::{Report, Target, Verb};
 use perigee::sequence::state::{Exit, JobState, Logs, Signal, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, RERUNS_MAX, apply, deadline, decide};
 
-use super::plans::{at, empty_plan, execution, job, step};
+use super::plans::{at, empty_plan, execution, job, step, transfer};
 
 /// A board with one execution, driven by hand.
 struct Rig {
@@ -351,6 +351,23 @@ fn a_condition_that_does_not_hold_skips_the_step_and_what_depends_on_it_and_fail
     assert!(decide(&rig.board, read, at(4)).is_err(), "an answer that comes twice changes nothing");
     rig.feed(5, Event::Filed(execution(1)));
     assert_eq!(outcome::execution_state(rig.known()), State::Succeeded);
+}
+
+#[test]
+fn an_errand_waits_for_its_condition_and_is_not_carried_out_without_it() {
+    for (said, carried_out) in [("go", true), ("stay", false)] {
+        let when = Some(When { step: 0, test: Test::Equals("go".to_owned()) });
+        let work = Work::Errand(Errand::Downlink(transfer()));
+        let errand = PlannedStep { terms: Terms { when, ..Terms::default() }, ..step(1, OnFailure::Stop, 300, work) };
+        let (mut rig, _) = Rig::new(vec![plain(0, Terms::default()), after(0, Needs::Success, errand)]);
+        rig.run(1, id(0, 0, 1));
+        let asked = rig.end(2, id(0, 0, 1), 0);
+        assert_eq!(asked.iter().filter(|effect| matches!(effect, Effect::Errand { .. })).count(), 0, "{asked:?}");
+        let outputs = BTreeMap::from([(0, Ok(said.to_owned()))]);
+        let effects = rig.feed(3, Event::OutputRead { execution: execution(1), step: 1, outputs }).effects;
+        let begun = effects.contains(&Effect::Errand { execution: execution(1), step: 1 });
+        assert_eq!((begun, rig.step_reason(1).is_none()), (carried_out, carried_out), "{said}");
+    }
 }
 
 #[test]

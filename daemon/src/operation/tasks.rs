@@ -100,7 +100,7 @@ impl Task {
 #[derive(Debug, Clone)]
 pub enum TaskKind {
     /// Runs a pod.
-    PodRun(PodRun),
+    PodRun(Box<PodRun>),
     /// Places files into the volume.
     Uplink(Uplink),
     /// Collects files of the volume.
@@ -205,7 +205,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     let on_failure = on_failure(&fields, findings);
     let flow = flow::read(&fields, findings);
     let kind = match short {
-        "pod.run" => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
+        "pod.run" => pod_run::read(&fields, mentions, findings).map(Box::new).map(TaskKind::PodRun),
         "uplink" => uplink(&fields, mentions, findings).map(TaskKind::Uplink),
         "downlink" => downlink(&fields, findings).map(TaskKind::Downlink),
         other => errands::read(other, &fields, mentions, findings).map(TaskKind::Errand),
