@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failed};
-use super::operate::print_event;
-use super::table::{print, print_json, print_line};
+use super::table::{print, print_event, print_json, print_line};
 use super::{Format, Output};
 use crate::bundle::{ExecutionId, StepId};
 use crate::ledger::check::{self, CheckError, Report};

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::client::{Client, parsed, pieces, refused};
 use super::exit::{Exit, Failed};
-use super::table::{dash, print, print_json, print_line, time};
+use super::table::{dash, print, print_event, print_json, print_line, time};
 use super::{Events, List, Logs, Wait};
 use crate::bundle::ExecutionId;
 use crate::server::DaemonStatus;
@@ -347,18 +347,7 @@ fn event_line(data: &str, json: bool, out: &mut dyn Write) -> Result<(), Failed>
     if json {
         return print_line(out, data);
     }
-    print_event(&parsed(data.as_bytes())?, json, out)
-}
-
-/// One line of the event stream.
-pub(super) fn print_event(line: &EventLine, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    if json {
-        let text = serde_json::to_string(line);
-        let text = text.map_err(|error| Failed::because(Exit::Fault, "failed to print JSON", &error))?;
-        return print_line(out, &text);
-    }
-    let detail = line.detail.as_ref().map(|detail| format!("  ({detail})")).unwrap_or_default();
-    print_line(out, &format!("{}  {}  {}  {}{detail}", line.cursor, time(Some(line.at)), line.id, line.event))
+    print_event(&parsed::<EventLine>(data.as_bytes())?, json, out)
 }
 
 /// Sends a verb for every id; each is answered, the first refusal decides the exit code.
