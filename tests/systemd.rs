@@ -206,6 +206,22 @@ fn reload_keeps_the_last_good_configuration_and_says_so_until_it_is_mended() {
     assert_eq!((machine.show("MainPID"), machine.show("NRestarts")), (pid, "0".to_owned()));
 }
 
+/// Under Podman's manager `systemd` the group of an attempt is a slice, which stays until somebody stops it.
+#[test]
+fn slice_of_an_attempt_can_be_read_and_removed_from_inside_the_sandbox() {
+    let machine = Machine::boot(&[]);
+    machine.sh("systemd-run --quiet --scope --slice=perigee-trial.slice true");
+    assert_eq!(machine.sh("systemctl is-active perigee-trial.slice"), "active", "a slice outlives what was in it");
+    machine.override_unit(
+        "ExecStartPre=sh -c 'cat /sys/fs/cgroup/*/perigee.slice/perigee-trial.slice/cgroup.procs && \
+         ! mkdir /sys/fs/cgroup/memory/trial /sys/fs/cgroup/trial'\n\
+         ExecStartPre=systemctl stop perigee-trial.slice",
+    );
+    machine.sh("systemctl start perigeed");
+    assert_eq!(text(&machine.run(&["systemctl", "is-active", "perigee-trial.slice"]).stdout), "inactive");
+    assert_eq!(machine.sh("find /sys/fs/cgroup -maxdepth 4 -name perigee-trial.slice"), "");
+}
+
 /// What the sandbox must let through: the socket, files of others in volumes, a port below 1024, time to stop pods.
 #[test]
 fn operation_flies_from_inside_the_sandbox_and_stop_waits_for_its_pods() {

@@ -3,6 +3,7 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod policy;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -11,10 +12,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::policy::PolicyFragment;
 pub use self::retention::Retention;
 use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
 use crate::plan::Board;
+use crate::plan::policy::Policy;
 
 /// Files and directories that are read when `--config` does not name one file.
 const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
@@ -55,7 +58,7 @@ pub enum ConfigError {
 }
 
 /// What one file may say. Every key is optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fragment {
     state_dir: Option<PathBuf>,
@@ -68,6 +71,7 @@ pub struct Fragment {
     stop_grace_seconds: Option<u32>,
     time_scale: Option<u32>,
     limits: LimitsFragment,
+    policy: PolicyFragment,
     retention: RetentionFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
@@ -148,6 +152,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// What pods may ask for.
+    pub policy: Policy,
     /// Group whose members may use the control socket.
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
@@ -212,6 +218,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            policy: self.policy.clone(),
         }
     }
 }
@@ -291,6 +298,7 @@ impl Fragment {
                 pids: over.limits.pids.or(self.limits.pids),
                 downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
             },
+            policy: self.policy.overridden_by(over.policy),
             retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
@@ -323,6 +331,7 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
         })
@@ -425,6 +434,8 @@ mod tests {
             ("network: {name: 'a b'}", "network.name"),
             ("stat_dir: /x", "stat_dir"),
             ("limits: {pidz: 3}", "pidz"),
+            ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
+            ("policy: {allow: [all]}", "all"),
             ("retention: {executions: 0}", "retention.executions"),
             ("retention: {segment_bytes: 1}", "retention.segment_bytes"),
         ] {

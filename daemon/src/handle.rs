@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::Settings;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
-use crate::sequence::{Board, Event, Refusal};
+use crate::sequence::{Board, Event, Outcome, Refusal};
 use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
@@ -22,7 +22,7 @@ pub enum Input {
     /// From the driver: nobody waits for an answer.
     Event(Event),
     /// From an operator: somebody waits.
-    Command(Event, oneshot::Sender<Result<(), Answer>>),
+    Command(Event, oneshot::Sender<Result<Vec<Outcome>, Answer>>),
     /// A Podman went away or came back.
     HealthChanged,
     /// The ground acknowledged an outbox entry.
@@ -144,7 +144,7 @@ impl Handle {
     ///
     /// # Errors
     /// When it is refused or cannot be done now.
-    pub async fn ask(&self, event: Event) -> Result<(), Answer> {
+    pub async fn ask(&self, event: Event) -> Result<Vec<Outcome>, Answer> {
         let (reply, answer) = oneshot::channel();
         self.inbox.try_send(Input::Command(event, reply)).map_err(|_| unavailable("the daemon is busy; ask again"))?;
         answer.await.map_err(|_| unavailable("the daemon is shutting down"))?

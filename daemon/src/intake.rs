@@ -148,7 +148,7 @@ impl Intake {
         let held = hold || bundle.header().hold;
         let tenant = plan.tenant.clone();
         match self.handle.ask(Event::Submitted { plan: Arc::new(plan), held }).await {
-            Ok(()) => Outcome::Accepted { execution: id, tenant },
+            Ok(_) => Outcome::Accepted { execution: id, tenant },
             Err(Answer::Refused(Refusal::AlreadyKnown(id))) => Outcome::AlreadyKnown { execution: id },
             Err(Answer::Refused(refusal)) => self.discard(&home, Outcome::Unavailable(refusal.reason())),
             Err(Answer::Unavailable(reason)) => self.discard(&home, Outcome::Unavailable(reason)),

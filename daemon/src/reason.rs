@@ -27,6 +27,10 @@ pub enum Name {
     ExecFormat,
     /// A host port is taken.
     PortInUse,
+    /// The image does not know the user or group.
+    UserMissing,
+    /// The working directory is not in the image.
+    WorkdirMissing,
     /// The container could not be made or started, for another reason.
     StartError,
     /// Another member of its group could not be started.
@@ -35,6 +39,12 @@ pub enum Name {
     Dependency,
     /// An earlier step failed and its `on_failure` is `stop`.
     SequenceStopped,
+    /// Its `when` does not hold, or that of a step it depends on.
+    Condition,
+    /// It had not started by its `not_after`.
+    Window,
+    /// The output of an earlier step cannot be used as it must be.
+    OutputUnusable,
     /// Podman says that the container is gone.
     Lost,
     /// Power was lost while it ran.
@@ -61,7 +71,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -70,10 +80,15 @@ impl Name {
         Self::CommandNotFound,
         Self::ExecFormat,
         Self::PortInUse,
+        Self::UserMissing,
+        Self::WorkdirMissing,
         Self::StartError,
         Self::GroupMember,
         Self::Dependency,
         Self::SequenceStopped,
+        Self::Condition,
+        Self::Window,
+        Self::OutputUnusable,
         Self::Lost,
         Self::LostPower,
         Self::EngineUnreachable,
@@ -102,10 +117,15 @@ impl Name {
             | Self::ImageMissing
             | Self::CommandNotFound
             | Self::PortInUse
+            | Self::UserMissing
+            | Self::WorkdirMissing
             | Self::StartError
             | Self::GroupMember
             | Self::Dependency
             | Self::SequenceStopped
+            | Self::Condition
+            | Self::Window
+            | Self::OutputUnusable
             | Self::Lost
             | Self::LostPower
             | Self::EngineUnreachable

@@ -2,12 +2,13 @@
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
 use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
@@ -18,7 +19,8 @@ use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Away, Target, Verb};
-use crate::sequence::{Board, Effect, Event, Refusal, apply, deadline, decide, resume};
+use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
+use crate::time::Timestamp;
 use crate::storage::Storage;
 use crate::systemd::Manager;
 
@@ -45,6 +47,8 @@ pub struct Loop {
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stuck: VecDeque<Event>,
+    /// When the latest decision was drawn.
+    decided: Timestamp,
     config_trouble: Option<String>,
     outbox_trouble: Option<String>,
     manager: Manager,
@@ -78,6 +82,7 @@ impl Loop {
         let outbox = Outbox::new(&settings.state_dir);
         let driver = Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle);
         Self {
+            decided: parts.clock.now(),
             clock: parts.clock,
             settings: parts.settings,
             storage: Storage::closed(parts.queries),
@@ -174,7 +179,7 @@ impl Loop {
     /// Until the next deadline, the next try of a ledger in trouble, the watchdog, or the next look at the past. What is
     /// due waits for a ledger that fails: it could not be recorded.
     fn pause(&self) -> Duration {
-        let deadline = deadline::next(&self.board).map(|(at, _)| self.clock.until(at));
+        let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
         let all = [deadline, retry, self.manager.watchdog_pause(), Some(TEND_PAUSE)];
@@ -192,7 +197,7 @@ impl Loop {
         for event in std::mem::take(&mut self.stuck) {
             self.step(event);
         }
-        if deadline::next(&self.board).is_some_and(|(at, _)| at <= self.clock.now().boot) {
+        if deadline::next(&self.board, self.decided).is_some_and(|(at, _)| at <= self.clock.now().boot) {
             self.step(Event::TimePassed(self.away()));
         }
     }
@@ -220,7 +225,7 @@ impl Loop {
     fn step(&mut self, event: Event) {
         let kept = event.clone();
         match self.think_save_do_tell(event) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Answer::Refused(refusal @ (Refusal::Stale { .. } | Refusal::Late(_)))) => {
                 tracing::debug!(%refusal, "a report changed nothing");
             }
@@ -234,18 +239,20 @@ impl Loop {
         }
     }
 
-    fn think_save_do_tell(&mut self, event: Event) -> Result<(), Answer> {
+    fn think_save_do_tell(&mut self, event: Event) -> Result<Vec<Outcome>, Answer> {
         // A medium that flushes slowly has the whole of the watchdog's time for each decision.
         self.manager.alive();
         // Think.
-        let decision = decide(&self.board, event, self.clock.now())?;
+        let now = self.clock.now();
+        let decision = decide(&self.board, event, now)?;
         // Save.
         self.save(&decision.records)?;
+        self.decided = now;
         // Do.
         self.carry_out(decision.effects, Occasion::Decided);
         // Tell.
         self.publish();
-        Ok(())
+        Ok(decision.outcomes)
     }
 
     fn save(&mut self, records: &[crate::sequence::Recorded]) -> Result<(), Answer> {
@@ -264,6 +271,13 @@ impl Loop {
             }
         }
         self.storage.reflect(position, records, &ended);
+        let purged = records.iter().filter(|recorded| recorded.record == Record::Purged);
+        let purged: BTreeSet<ExecutionId> = purged.map(|recorded| recorded.execution).collect();
+        if !purged.is_empty() {
+            self.storage.forget(&purged, &self.outbox).map_err(|why| {
+                Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why))
+            })?;
+        }
         let any_ended = !ended.is_empty();
         for execution in ended {
             let id = execution.plan.execution;

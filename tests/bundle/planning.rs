@@ -2,6 +2,8 @@
 
 use perigee::bundle::document::{OnFailure, Sequence, StepDocument, StepKind, UplinkDocument};
 use perigee::bundle::manifest::{Port, Protocol};
+use perigee::bundle::options::{Options, Privilege};
+use perigee::plan::policy::{Bounds, Policy};
 use perigee::plan::{Board, Dependency, Needs, Plan, Work, plan};
 use perigee::verify::{Rejection, verify};
 
@@ -105,7 +107,71 @@ fn one_port_is_free_again_for_the_other_transport_and_for_the_next_step() {
     assert!(next.is_ok());
 }
 
+#[test]
+fn what_the_policy_does_not_allow_is_refused_at_once_naming_step_key_found_and_allowed() {
+    let policy = Policy {
+        cpu: Bounds { min: Some(100), max: Some(2000), default: None },
+        memory: Bounds { max: Some(64 << 20), ..Bounds::default() },
+        images: Some(vec![glob::Pattern::new("busybox:*").expect("legal")]),
+        ..Policy::default()
+    };
+    let asked = Options {
+        cpu_millis: Some(4000),
+        memory_bytes: Some(1 << 30),
+        privileges: [Privilege::Privileged].into(),
+        ..Options::default()
+    };
+    let refused = planned_with(policy, |sample| give(sample, 2, asked)).expect_err("three faults and an image");
+    let image =
+        |step: &str| format!("step {step}: `image` is `python:3.10`, the policy of this board allows: busybox:*");
+    assert_eq!(
+        reasons(&refused),
+        [
+            ("steps[1].pod_run.image", image("SERVER").as_str()),
+            ("steps[2].pod_run.image", &image("CLIENT")),
+            (
+                "steps[2].pod_run.options.privileges",
+                "step CLIENT: `privileged: true` is not allowed, the policy of this board allows: nothing"
+            ),
+            (
+                "steps[2].pod_run.options.cpu_millis",
+                "step CLIENT: `resources.cpu` is 4, the policy of this board allows 0.1 to 2"
+            ),
+            (
+                "steps[2].pod_run.options.memory_bytes",
+                "step CLIENT: `resources.memory` is 1g, the policy of this board allows at most 64m"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn options_are_granted_within_the_policy_and_what_is_not_asked_for_is_filled_in() {
+    let policy = Policy {
+        cpu: Bounds { min: None, max: Some(2000), default: Some(250) },
+        memory: Bounds { max: Some(64 << 20), ..Bounds::default() },
+        allow: [Privilege::HostUts].into(),
+        ..Policy::default()
+    };
+    let asked = Options { cpu_millis: Some(2000), privileges: [Privilege::HostUts].into(), ..Options::default() };
+    let plan = planned_with(policy, |sample| give(sample, 1, asked)).expect("fits");
+    let granted = |step: usize| plan.steps[step].jobs()[0].pod.options.clone();
+    assert_eq!((granted(1).cpu_millis, granted(1).memory_bytes), (Some(2000), Some(64 << 20)));
+    assert!(granted(1).shares(Privilege::HostUts));
+    assert_eq!((granted(2).cpu_millis, granted(2).memory_bytes), (Some(250), Some(64 << 20)));
+}
+
+/// Gives a pod options, in its step and in its manifest.
+fn give(sample: &mut Sample, step: usize, options: Options) {
+    sample.manifests.get_mut(MANIFEST).expect("there")[step - 1].apply(&options);
+    *sample.steps[step].pod_run.as_mut().expect("a pod").options = options;
+}
+
 fn planned(alter: impl FnOnce(&mut Sample)) -> Result<Plan, Rejection> {
+    planned_with(Policy::default(), alter)
+}
+
+fn planned_with(policy: Policy, alter: impl FnOnce(&mut Sample)) -> Result<Plan, Rejection> {
     let mut sample = Sample::new();
     alter(&mut sample);
     let bundle = verify(sample.header(), &sample.contents().into_iter().collect()).expect("parts that agree");
@@ -114,6 +180,7 @@ fn planned(alter: impl FnOnce(&mut Sample)) -> Result<Plan, Rejection> {
         nodes: [node("mpu", "local"), node("fpga", "local"), node("gpu", "remote")].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        policy,
     };
     plan(&bundle, &board)
 }
@@ -129,7 +196,7 @@ fn on(sample: &mut Sample, step: usize, node: &str) {
 fn port(sample: &mut Sample, pod: usize, protocol: Protocol) {
     let pod = &mut sample.manifests.get_mut(MANIFEST).expect("there")[pod];
     let container_port = 80 + u16::try_from(pod.spec.active_deadline_seconds).expect("small");
-    pod.spec.containers[0].ports = vec![Port { container_port, host_port: 8080, protocol }];
+    pod.spec.containers[0].ports = vec![Port { container_port, host_port: 8080, host_ip: None, protocol }];
 }
 
 /// Gives the second pod a manifest of its own.
@@ -152,6 +219,6 @@ fn uplink(id: &str) -> StepDocument {
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {
     match &step.work {
         Work::PodRun { jobs } => jobs[0].node.as_str(),
-        Work::Uplink(transfer) | Work::Downlink(transfer) => transfer.node.as_str(),
+        Work::Errand(errand) => errand.node().as_str(),
     }
 }

@@ -121,6 +121,7 @@ fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
         node: "mpu".parse().expect("legal"),
         volume: "payload".parse().expect("legal"),
         max_duration_seconds,
+        options: Box::default(),
     }
 }
 
@@ -132,9 +133,15 @@ pub(crate) fn pod(name: &str, active_deadline_seconds: u32) -> Pod {
         image_pull_policy: "Never".to_owned(),
         command: Some(vec!["/bin/sh".to_owned()]),
         args: None,
+        working_dir: None,
+        resources: None,
         env: Vec::new(),
         ports: Vec::new(),
-        volume_mounts: vec![Mount { name: "payload".parse().expect("legal"), mount_path: "/data".to_owned() }],
+        volume_mounts: vec![Mount {
+            name: "payload".parse().expect("legal"),
+            mount_path: "/data".to_owned(),
+            read_only: false,
+        }],
         security_context: SecurityContext::hardened(),
     };
     let volume = PodVolume {
@@ -149,6 +156,8 @@ pub(crate) fn pod(name: &str, active_deadline_seconds: u32) -> Pod {
             hostname,
             restart_policy: "Never".to_owned(),
             active_deadline_seconds,
+            host_ipc: false,
+            host_pid: false,
             containers: vec![container],
             volumes: vec![volume],
         },

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use perigee::bundle::document::{DownlinkDocument, Header, OnFailure, Sequence, StepDocument, StepKind};
 use perigee::bundle::limits::{MAX_TIMEOUT_SECONDS, STEPS};
-use perigee::bundle::manifest::Port;
 use perigee::bundle::manifest::Protocol::Tcp;
+use perigee::bundle::manifest::{Port, Resources};
+use perigee::bundle::options::{Options, Privilege};
 use perigee::reason::Name;
 use perigee::verify::{Rejection, VerifiedBundle, verify};
 
@@ -108,7 +109,7 @@ fn every_reason_is_said_at_once() {
 #[test]
 fn a_manifest_that_is_not_what_its_step_says_is_refused_field_by_field() {
     type Alter = fn(&mut perigee::bundle::manifest::Pod);
-    let alterations: [(&str, Alter); 13] = [
+    let alterations: [(&str, Alter); 20] = [
         ("kind", |pod| pod.api_version = "v2".to_owned()),
         ("kind", |pod| pod.kind = "Job".to_owned()),
         ("spec.hostname", |pod| pod.spec.hostname = "x".parse().expect("legal")),
@@ -121,14 +122,48 @@ fn a_manifest_that_is_not_what_its_step_says_is_refused_field_by_field() {
         ("spec.containers[0].image", |pod| only(pod).image = "python".to_owned()),
         ("spec.containers[0].volumeMounts", |pod| only(pod).volume_mounts[0].mount_path = "/".to_owned()),
         ("spec.containers[0].securityContext", |pod| only(pod).security_context.allow_privilege_escalation = true),
+        ("spec.containers[0].securityContext", |pod| only(pod).security_context.privileged = true),
+        ("spec.containers[0].securityContext", |pod| only(pod).security_context.run_as_user = Some(0)),
+        ("spec.containers[0].resources", |pod| {
+            only(pod).resources = Resources::of(&Options { cpu_millis: Some(500), ..Options::default() });
+        }),
+        ("spec.containers[0].workingDir", |pod| only(pod).working_dir = Some("/".to_owned())),
+        ("spec.containers[0].volumeMounts[0].readOnly", |pod| only(pod).volume_mounts[0].read_only = true),
+        ("spec.hostIPC", |pod| pod.spec.host_ipc = true),
+        ("spec.hostPID", |pod| pod.spec.host_pid = true),
         ("spec.containers[0].ports", |pod| {
-            only(pod).ports = vec![Port { container_port: 80, host_port: 0, protocol: Tcp }];
+            only(pod).ports = vec![Port { container_port: 80, host_port: 0, host_ip: None, protocol: Tcp }];
         }),
     ];
     for (field, alter) in alterations {
         let refused = spoilt(|sample| alter(&mut sample.manifests.get_mut(MANIFEST).expect("there")[0]));
         assert_reasons(&refused, &[(MANIFEST, &format!("client1-server: {field}"), "expected ")]);
     }
+}
+
+#[test]
+fn options_without_their_share_of_the_manifest_and_illegal_ones_are_refused() {
+    let give =
+        |options: Options| spoilt(move |sample| *sample.steps[1].pod_run.as_mut().expect("a pod").options = options);
+    let mut refused =
+        give(Options { privileges: [Privilege::Privileged, Privilege::HostPid].into(), ..Options::default() });
+    let at = |field: &str| format!("client1-server: {field}");
+    assert_reasons(
+        &refused,
+        &[
+            (MANIFEST, &at("spec.hostPID"), "expected what docs/bundle-format.md gives for the options of the step"),
+            (MANIFEST, &at("spec.containers[0].securityContext"), "expected what"),
+        ],
+    );
+    refused = give(Options { stdout: Some("/x".to_owned()), cpu_millis: Some(0), ..Options::default() });
+    assert_reasons(
+        &refused,
+        &[
+            (MANIFEST, &at("spec.containers[0].resources"), "expected what"),
+            (Sequence::PATH, "steps[1].pod_run.options.cpu_millis", "found 0, expected 1 to 1024000"),
+            (Sequence::PATH, "steps[1].pod_run.options.stdout", "`/x` is not a plain path in the volume"),
+        ],
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use perigee::bundle::document::OnFailure;
 use perigee::bundle::manifest::{Port, Protocol, Variable};
 use perigee::operation::compile::PackedFile;
-use perigee::plan::{PlannedJob, Work};
+use perigee::plan::{Errand, PlannedJob, Work};
 
 use super::ground::{findings, flown, pod, pod_with};
 
@@ -43,7 +43,7 @@ fn the_documented_files_go_to_the_root_of_the_volume() {
     let (parts, plan) = flown(TCP);
     let file = |name: &str| PackedFile { entry: format!("files/0001/{name}"), source: name.to_owned() };
     assert_eq!(parts.files, [file("tcp_client.py"), file("tcp_server.py")], "in archive order");
-    let Work::Uplink(transfer) = &plan.steps[0].work else { panic!("an uplink") };
+    let Work::Errand(Errand::Uplink(transfer)) = &plan.steps[0].work else { panic!("an uplink") };
     assert_eq!((transfer.destination.as_str(), transfer.claim.as_str()), ("", "client1.payload"));
     assert_eq!(transfer.sources, ["files/0001/tcp_client.py", "files/0001/tcp_server.py"]);
 }
@@ -69,7 +69,7 @@ fn every_documented_field_of_a_pod_run_flies() {
     assert_eq!(job.pod.args, Some(vec!["-c".to_owned(), echo.to_owned()]));
     let variable = |name: &str, value: &str| Variable { name: name.to_owned(), value: value.to_owned() };
     assert_eq!(job.pod.env, [variable("LOG_LEVEL", "info"), variable("CONFIG_PATH", "/data/config/config.yaml")]);
-    assert_eq!(job.pod.ports, [Port { container_port: 8080, host_port: 8080, protocol: Protocol::Tcp }]);
+    assert_eq!(job.pod.ports, [Port { container_port: 8080, host_port: 8080, host_ip: None, protocol: Protocol::Tcp }]);
     assert_eq!(parts.manifests[0].0, "manifests/0001-client1-test.yaml");
 }
 

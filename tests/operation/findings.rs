@@ -135,18 +135,7 @@ fn keys_of_older_platform_pages_are_refused_and_not_ignored() {
 
 #[test]
 fn extensions_of_later_versions_are_named_as_such() {
-    for key in [
-        "on_power_loss",
-        "retries",
-        "after",
-        "commands",
-        "array",
-        "gang",
-        "resources",
-        "when",
-        "not_before",
-        "not_after",
-    ] {
+    for key in ["on_power_loss", "retries", "after", "commands", "array", "gang", "when", "not_before", "not_after"] {
         assert_eq!(
             only(&pod(&format!("    {key}: 1\n"))),
             format!(

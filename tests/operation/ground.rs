@@ -9,6 +9,7 @@ use perigee::operation::compile::{Compiled, SourceFile, Surroundings, compile};
 use perigee::operation::pod_run::DOCUMENTED_NODES;
 use perigee::operation::tasks;
 use perigee::operation::{Finding, Findings};
+use perigee::plan::policy::Policy;
 use perigee::plan::{Board, Plan, plan};
 use perigee::verify::verify;
 
@@ -70,6 +71,7 @@ fn on_board(parts: &Compiled) -> Plan {
         nodes: ["mpu", "gpu", "fpga"].map(|name| (name.parse().expect("legal"), "local".to_owned())).into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        policy: Policy::default(),
     };
     plan(&bundle, &board).expect("the board takes what the ground took")
 }

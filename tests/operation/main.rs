@@ -6,4 +6,5 @@ mod findings;
 mod ground;
 mod groups;
 mod limits;
+mod options;
 mod transfers;

@@ -1,7 +1,7 @@
 //! Uplinks and downlinks: paths in every spelling, and those that lead elsewhere.
 
 use perigee::operation::compile::SourceFile;
-use perigee::plan::{Transfer, Work};
+use perigee::plan::{Errand, Transfer, Work};
 
 use super::ground::{compiled, findings, flown};
 
@@ -137,8 +137,8 @@ fn wildcards_that_are_not_legal_are_refused() {
 
 fn transfer(text: &str) -> Transfer {
     match flown(text).1.steps.remove(0).work {
-        Work::Uplink(transfer) | Work::Downlink(transfer) => transfer,
-        Work::PodRun { .. } => panic!("no transfer"),
+        Work::Errand(Errand::Uplink(transfer) | Errand::Downlink(transfer)) => transfer,
+        _ => panic!("no transfer"),
     }
 }
 

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::OnFailure;
+use perigee::bundle::flow::GangStart;
 use perigee::plan::Needs;
 use perigee::reason::{Name, Reason};
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
-use perigee::sequence::state::{Exit, JobState, Logs, Phase, Remains, StepState, Verdict};
+use perigee::sequence::state::{
+    Exit, Freeze, Hold, Input, Job, JobState, Logs, Phase, Remains, StepState, Verdict,
+};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide};
 use perigee::time::BootTime;
 
 use super::plans::at;
-use super::run::{Run, current_attempts};
+use super::run::{Run, current_attempts, held};
 use super::world::Condition;
 
 /// All of them that look at a whole run.
@@ -29,9 +32,17 @@ pub(crate) fn check(run: &Run) {
 fn invariant_no_attempt_starts_twice(run: &Run) {
     assert!(run.world.containers.values().all(|container| container.starts <= 1));
     let mut launched = BTreeSet::new();
+    let mut attempts = BTreeMap::new();
     for recorded in &run.journal {
-        if let Record::JobLaunching { step, job } = recorded.record {
-            assert!(launched.insert((recorded.execution, step, job)), "{recorded:?} is there twice");
+        match recorded.record {
+            Record::JobPreparing { step, job, attempt } => {
+                attempts.insert((recorded.execution, step, job), attempt);
+            }
+            Record::JobLaunching { step, job } => {
+                let job = (recorded.execution, step, job);
+                assert!(launched.insert((job, attempts[&job])), "{recorded:?} is there twice");
+            }
+            _ => {}
         }
     }
 }
@@ -61,6 +72,9 @@ fn invariant_a_group_launches_whole_or_not_at_all(run: &Run) {
         }
     }
     for (id, step, _) in &launched {
+        if plans[id].steps[*step].group.is_none() {
+            continue;
+        }
         for member in plans[id].group_of(*step) {
             for job in 0..plans[id].steps[member].jobs().len() {
                 assert!(launched.contains(&(*id, member, job)), "step {step} was launched without step {member}");
@@ -71,41 +85,46 @@ fn invariant_a_group_launches_whole_or_not_at_all(run: &Run) {
 
 /// Every live execution that is not held waits for an effect, an answer, a deadline or another execution.
 fn invariant_nothing_waits_for_nothing(run: &Run) {
-    for (id, execution) in run.board.live.iter().filter(|(_, known)| known.phase != Phase::Held) {
+    for (id, execution) in run.board.live.iter().filter(|(_, known)| !held(known)) {
         let alone = Board { live: [(*id, execution.clone())].into(), ..Board::default() };
         let others = run.board.live.values().filter(|other| other.plan.execution != *id);
         let blocked = others.into_iter().any(|other| blocks(execution, other));
         let waits = run.owed.iter().any(|effect| is_about(effect, *id))
             || run.world.answers.iter().any(|event| tells_of(event, *id))
-            || deadline::next(&alone).is_some()
+            || deadline::next(&alone, at(run.decided)).is_some()
             || blocked;
         assert!(waits, "nothing will ever happen to {execution:#?}");
     }
 }
 
 fn blocks(execution: &Execution, other: &Execution) -> bool {
-    let waiting = |step: &usize| execution.steps[*step].state == StepState::Waiting;
-    (0..execution.steps.len())
-        .filter(waiting)
-        .any(|step| obstacle(execution, execution.plan.group_of(step), other).is_some())
+    let waiting = |step: &usize| execution.steps[*step].state.verdict().is_none();
+    (0..execution.steps.len()).filter(waiting).any(|step| {
+        let wanted: Vec<_> = execution.plan.steps[execution.plan.group_of(step)].iter().flat_map(|s| s.jobs()).collect();
+        obstacle(&wanted, other).is_some()
+    })
 }
 
 fn is_about(effect: &Effect, id: ExecutionId) -> bool {
     match effect {
-        Effect::Prepare(a) | Effect::Watch(a, _) | Effect::Signal(a, ..) | Effect::Clear(a) => a.execution == id,
-        Effect::Launch(group) => group.iter().any(|(attempt, _)| attempt.execution == id),
-        Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-            *execution == id
+        Effect::Prepare(a) | Effect::Watch(a, _) | Effect::Signal(a, ..) | Effect::Clear(a, _) => a.execution == id,
+        Effect::Launch(group) | Effect::Pause(group) | Effect::Resume(group) => {
+            group.iter().any(|(attempt, _)| attempt.execution == id)
         }
+        Effect::Read { execution, .. }
+        | Effect::Errand { execution, .. }
+        | Effect::Report(execution)
+        | Effect::Purge(execution) => *execution == id,
     }
 }
 
 fn tells_of(event: &Event, id: ExecutionId) -> bool {
     match event {
         Event::Reported(attempt, _) => attempt.execution == id,
-        Event::Transferred { execution, .. } | Event::Filed(execution) | Event::Asked { execution, .. } => {
-            *execution == id
-        }
+        Event::ErrandEnded { execution, .. }
+        | Event::OutputRead { execution, .. }
+        | Event::Filed(execution)
+        | Event::Asked { execution, .. } => *execution == id,
         Event::Submitted { plan, .. } => plan.execution == id,
         Event::TimePassed(_) | Event::Rebooted => false,
     }
@@ -133,10 +152,22 @@ pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
     let mut launched_before = BTreeSet::new();
     for group in effects.iter().filter_map(launched) {
         let members: BTreeSet<(usize, usize)> = group.iter().map(|(attempt, _)| (attempt.step, attempt.job)).collect();
-        let (AttemptId { execution, step, .. }, _) = group[0];
+        let (AttemptId { execution, step, job, .. }, _) = group[0];
         let plan = &board.live[&execution].plan;
-        let whole = plan.group_of(step).flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job)));
-        assert_eq!(members, whole.collect(), "a part of a group is launched");
+        let planned = &plan.steps[step];
+        let whole: BTreeSet<(usize, usize)> = match planned.group {
+            Some(_) => {
+                plan.group_of(step).flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job))).collect()
+            }
+            None => {
+                let unit = planned.unit(planned.jobs()[job].unit as usize);
+                let with_launcher = planned.terms.gang.as_ref().is_some_and(|gang| gang.start == GangStart::WithWorkers);
+                let role = planned.jobs()[job].role;
+                let together = |other: &usize| with_launcher || planned.jobs()[*other].role == role;
+                unit.filter(together).map(|job| (step, job)).collect()
+            }
+        };
+        assert_eq!(members, whole, "a part of a group is launched");
         assert!(group.iter().all(|(attempt, _)| launched_before.insert(*attempt)), "launched twice: {effects:?}");
     }
 }
@@ -145,7 +176,14 @@ pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
 pub(crate) fn no_budget_is_exceeded(run: &Run) {
     for execution in run.board.live.values() {
         for (planned, step) in execution.plan.steps.iter().zip(&execution.steps) {
-            if let StepState::Active { since } = &step.state {
+            let began = match &step.state {
+                StepState::Active { since } if planned.is_errand() => vec![*since],
+                StepState::Active { .. } => {
+                    step.jobs.iter().filter(|job| job.alive()).filter_map(|job| job.began).collect()
+                }
+                StepState::Waiting | StepState::Held | StepState::Ended { .. } => Vec::new(),
+            };
+            for since in began {
                 let spent = BootTime::from_millis(run.now).since(since.boot);
                 assert!(spent.as_secs() < planned.timeout_seconds.into(), "step {} is over its budget", planned.id);
             }
@@ -156,18 +194,63 @@ pub(crate) fn no_budget_is_exceeded(run: &Run) {
 /// A step never starts after a step with `on_failure: stop` did not succeed, nor while held or halted, nor before what
 /// it depends on.
 pub(crate) fn before(board: &Board, recorded: &Recorded) {
+    if let Record::JobPreparing { step, job, .. } = recorded.record {
+        return before_job(&board.live[&recorded.execution], step, job);
+    }
     let Record::StepStarted { step } = recorded.record else { return };
     let execution = &board.live[&recorded.execution];
     assert_eq!((&execution.phase, &execution.halt), (&Phase::Open, &None), "step {step} started");
     for (planned, known) in execution.plan.steps.iter().zip(&execution.steps) {
-        let failed = known.state.verdict().is_some_and(|verdict| *verdict != Verdict::Succeeded);
+        let failed = matches!(known.state.verdict(), Some(Verdict::Failed(_) | Verdict::Unknown(_)));
         assert!(!failed || planned.on_failure == OnFailure::Continue, "step {step} started after {}", planned.id);
     }
     for edge in &execution.plan.steps[step].after {
         let verdict = execution.steps[edge.step].state.verdict();
+        if edge.needs == Needs::Each {
+            continue;
+        }
         assert!(verdict.is_some(), "step {step} started before step {} had ended", edge.step);
         assert!(edge.needs == Needs::Ended || verdict == Some(&Verdict::Succeeded), "step {step} needs {}", edge.step);
     }
+}
+
+/// A job is never made while it is held, beyond a cap, before the unit at its position has succeeded, or before an
+/// output said so.
+fn before_job(execution: &Execution, step: usize, job: usize) {
+    let (planned, known) = (&execution.plan.steps[step], &execution.steps[step]);
+    if known.jobs[job].alive() {
+        return; // It is made anew after a boot.
+    }
+    let waits = match &known.jobs[job].state {
+        JobState::Waiting => true,
+        JobState::Requeued { hold, remains, .. } => *hold == Hold::Free && *remains != Remains::Owed,
+        _ => false,
+    };
+    assert!(waits, "job {job} of step {step} is made while {:?}", known.jobs[job].state);
+    assert!(planned.sources().is_empty() || known.input == Input::Taken, "step {step} did not wait for its output");
+    let unit = planned.jobs()[job].unit as usize;
+    for edge in planned.after.iter().filter(|edge| edge.needs == Needs::Each) {
+        let members = execution.plan.steps[edge.step].unit(unit);
+        let jobs = &execution.steps[edge.step].jobs[members];
+        let decides = |job: &&Job| jobs.len() == 1 || matches!(job.state, JobState::Ended { run: Some(_), .. });
+        assert!(jobs.iter().all(Job::ended), "unit {unit} of step {step} does not wait for step {}", edge.step);
+        let well = jobs.iter().rev().find(decides).and_then(Job::verdict) == Some(&Verdict::Succeeded);
+        assert!(well, "unit {unit} of step {step} needs step {}", edge.step);
+    }
+    let alive = |step: usize| {
+        let planned = &execution.plan.steps[step];
+        let jobs = &execution.steps[step].jobs;
+        (0..planned.units()).filter(|u| *u != unit && jobs[planned.unit(*u)].iter().any(Job::alive)).count()
+    };
+    assert!(planned.terms.max_parallel.is_none_or(|cap| alive(step) < cap as usize), "step {step} is over its cap");
+    let others = (0..execution.steps.len()).filter(|other| *other != step).flat_map(|other| {
+        let planned = &execution.plan.steps[other];
+        let jobs = &execution.steps[other].jobs;
+        (0..planned.units()).filter(move |u| jobs[planned.unit(*u)].iter().any(Job::alive))
+    });
+    let all = others.count() + alive(step);
+    let capped = planned.group.is_none().then_some(execution.plan.parallelism).flatten();
+    assert!(capped.is_none_or(|cap| all < cap as usize), "the execution is over its cap");
 }
 
 /// What has ended has ended wholly, and nothing of it is left aboard.
@@ -186,7 +269,7 @@ pub(crate) fn ended(run: &Run, execution: &Execution) {
 /// The cascade went to its end: thinking again at the same instant gives nothing new.
 pub(crate) fn nothing_is_left_to_think(run: &Run) {
     let now = at(run.now);
-    if deadline::next(&run.board).is_none_or(|(due, _)| due > now.boot) {
+    if deadline::next(&run.board, now).is_none_or(|(due, _)| due > now.boot) {
         assert_eq!(
             decide(&run.board, Event::TimePassed(std::collections::BTreeMap::new()), now),
             Ok(Decision::default())
@@ -200,9 +283,19 @@ pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
     for effect in effects {
         let there = match launched(effect) {
             Some(group) => group.iter().all(|member| launches.contains(member)),
-            None => again.contains(effect),
+            // What is left of a purged execution is found at the next start by its labels.
+            None => again.contains(effect) || matches!(effect, Effect::Purge(_)) || frozen_again(effect, again),
         };
         assert!(there || superseded(effect, effects), "{effect:?} would be lost in a crash");
+    }
+}
+
+/// Freezes and thaws are repeated one by one.
+fn frozen_again(effect: &Effect, again: &[Effect]) -> bool {
+    match effect {
+        Effect::Pause(group) => group.iter().all(|member| again.contains(&Effect::Pause(vec![member.clone()]))),
+        Effect::Resume(group) => group.iter().all(|member| again.contains(&Effect::Resume(vec![member.clone()]))),
+        _ => false,
     }
 }
 
@@ -212,16 +305,20 @@ fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {
         Effect::Prepare(_)
         | Effect::Watch(..)
         | Effect::Signal(..)
-        | Effect::Clear(_)
-        | Effect::Place { .. }
-        | Effect::Collect { .. }
+        | Effect::Pause(_)
+        | Effect::Resume(_)
+        | Effect::Clear(..)
+        | Effect::Read { .. }
+        | Effect::Purge(_)
+        | Effect::Errand { .. }
         | Effect::Report(_) => None,
     }
 }
 
 /// A signal is pointless when the same decision clears the container.
 fn superseded(effect: &Effect, effects: &[Effect]) -> bool {
-    matches!(effect, Effect::Signal(attempt, ..) if effects.contains(&Effect::Clear(*attempt)))
+    let cleared = |attempt: &AttemptId| effects.iter().any(|e| matches!(e, Effect::Clear(other, _) if other == attempt));
+    matches!(effect, Effect::Signal(attempt, ..) if cleared(attempt))
 }
 
 /// One report of each kind.
@@ -231,7 +328,10 @@ pub(crate) fn reports() -> Vec<Report> {
         Report::NotPrepared(Reason::new(Name::StartError, "no")),
         Report::Started,
         Report::NotStarted(Reason::new(Name::StartError, "no")),
-        Report::Exited(Exit { code: 0, oom: false }),
+        Report::Paused,
+        Report::NotPaused(Reason::new(Name::StartError, "no")),
+        Report::Resumed,
+        Report::Exited(Exit { code: 0, oom: false, cpu_ms: None }),
         Report::Lost,
         Report::Cleared(Logs::default()),
     ]
@@ -240,18 +340,28 @@ pub(crate) fn reports() -> Vec<Report> {
 /// Whether a report can be true of a job in this state.
 pub(crate) fn fits(state: &JobState, report: &Report) -> bool {
     match state {
-        JobState::Waiting | JobState::Prepared { .. } => false,
+        JobState::Waiting | JobState::Held | JobState::Prepared { .. } => false,
         JobState::Preparing => matches!(report, Report::Prepared { .. } | Report::NotPrepared(_)),
         JobState::Launching { .. } => matches!(report, Report::Started | Report::NotStarted(_) | Report::Lost),
         JobState::Running { .. } | JobState::Stopping { .. } => matches!(report, Report::Exited(_) | Report::Lost),
-        JobState::Ended { remains, .. } => *remains == Remains::Owed && matches!(report, Report::Cleared(_)),
+        JobState::Paused { freeze, .. } => {
+            let moves = match freeze {
+                Freeze::Asked => matches!(report, Report::Paused | Report::NotPaused(_)),
+                Freeze::Thawing => matches!(report, Report::Resumed),
+                Freeze::Frozen => false,
+            };
+            moves || matches!(report, Report::Exited(_) | Report::Lost)
+        }
+        JobState::Ended { remains, .. } | JobState::Requeued { remains, .. } => {
+            *remains == Remains::Owed && matches!(report, Report::Cleared(_))
+        }
     }
 }
 
 impl super::world::Container {
     /// Whether its process really ended with 0.
     fn exited_well(&self) -> bool {
-        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false })
+        self.last_exit.as_ref() == Some(&Exit { code: 0, oom: false, cpu_ms: None })
             && !matches!(self.condition, Condition::Running(_) | Condition::PowerCut)
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
-use perigee::sequence::state::{JobState, Phase, Verdict};
+use perigee::reason::Name;
+use perigee::sequence::record::Repeat;
+use perigee::sequence::state::{Hold, JobState, Phase, StepState, Verdict};
 use perigee::sequence::{
     AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, apply, deadline, decide, resume,
 };
@@ -55,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) told: BTreeSet<AttemptId>,
     heard: Vec<Event>,
     pub(crate) now: u64,
+    /// When the latest decision was drawn.
+    pub(crate) decided: u64,
     submitted: u8,
     pub(crate) seen: Seen,
 }
@@ -66,8 +70,17 @@ impl Action {
             3 => Just(Target::Execution),
             2 => (0_usize..6).prop_map(Target::Step),
             1 => (0_usize..6, 0_usize..3).prop_map(|(step, job)| Target::Job(step, job)),
+            1 => (0_usize..6, 0_usize..3).prop_map(|(step, unit)| Target::Unit(step, unit)),
         ];
-        let verb = prop_oneof![2 => Just(Verb::Release), 1 => Just(Verb::Stop), 1 => Just(Verb::StopNow)];
+        let verb = prop_oneof![
+            3 => Just(Verb::Release),
+            1 => Just(Verb::Hold),
+            2 => Just(Verb::Pause),
+            2 => Just(Verb::Resume),
+            1 => Just(Verb::Stop),
+            1 => Just(Verb::StopNow),
+            1 => Just(Verb::Purge),
+        ];
         prop_oneof![
             3 => (Shape::any(), prop::bool::weighted(0.2)).prop_map(|(shape, held)| Self::Submit(shape, held)),
             12 => any::<u8>().prop_map(Self::Perform),
@@ -121,9 +134,9 @@ impl Run {
                 self.perform(0);
             } else if !self.world.answers.is_empty() {
                 self.hear(0);
-            } else if let Some(held) = self.board.live.values().find(|known| known.phase == Phase::Held) {
-                let id = held.plan.execution;
-                self.handle(Event::Asked { execution: id, target: Target::Execution, verb: Verb::Release });
+            } else if let Some(id) = self.board.live.values().find(|known| held(known)).map(|known| known.plan.execution) {
+                let release = Event::Asked { execution: id, target: Target::Execution, verb: Verb::Release };
+                assert!(self.handle(release), "what is held can be released");
             } else if self.board.live.is_empty() {
                 return;
             } else {
@@ -144,6 +157,7 @@ impl Run {
             Err(_) => return false,
         };
         let ended = self.commit(&decision);
+        self.decided = self.now;
         invariants::nothing_is_left_to_think(self);
         invariants::launches_are_whole(&self.board, &decision.effects);
         if !matches!(event, Event::Reported(_, Report::Prepared { .. } | Report::Started)) {
@@ -154,10 +168,13 @@ impl Run {
             Effect::Prepare(_)
             | Effect::Launch(_)
             | Effect::Watch(..)
-            | Effect::Clear(_)
-            | Effect::Place { .. }
-            | Effect::Collect { .. }
-            | Effect::Report(_) => None,
+            | Effect::Pause(_)
+            | Effect::Resume(_)
+            | Effect::Clear(..)
+            | Effect::Read { .. }
+            | Effect::Errand { .. }
+            | Effect::Report(_)
+            | Effect::Purge(_) => None,
         }));
         self.owed.extend(decision.effects);
         ended.iter().for_each(|execution| invariants::ended(self, execution));
@@ -222,19 +239,23 @@ impl Run {
         self.now += millis;
         self.world.pass(self.now);
         let mut woken = 0;
-        while deadline::next(&self.board).is_some_and(|(due, _)| due <= BootTime::from_millis(self.now)) {
+        while self.next_deadline().is_some_and(|due| due <= BootTime::from_millis(self.now)) {
             assert!(self.handle(Event::TimePassed(std::collections::BTreeMap::new())));
             woken += 1;
-            assert!(woken <= 3, "a deadline does not go away: {:?}", deadline::next(&self.board));
+            assert!(woken <= 3, "a deadline does not go away: {:?}", deadline::next(&self.board, at(self.decided)));
         }
         invariants::no_budget_is_exceeded(self);
     }
 
     fn pass_deadline(&mut self, beyond: u64) {
-        let next = deadline::next(&self.board).map(|(due, _)| millis(due));
+        let next = self.next_deadline().map(millis);
         if let Some(until) = next.into_iter().chain(self.world.next_end()).min() {
             self.pass(until.saturating_sub(self.now) + beyond);
         }
+    }
+
+    fn next_deadline(&self) -> Option<BootTime> {
+        deadline::next(&self.board, at(self.decided)).map(|(due, _)| due)
     }
 
     fn crash(&mut self) {
@@ -262,6 +283,7 @@ impl Run {
         self.board = board;
         self.heard.clear();
         self.owed = resume::resume(&self.board);
+        assert!(self.handle(Event::TimePassed(std::collections::BTreeMap::new())));
         self.seen.0.insert("crash");
     }
 
@@ -271,14 +293,32 @@ impl Run {
             Record::JobEnded { verdict: Verdict::Unknown(_), .. } => "job unknown",
             Record::JobEnded { verdict: Verdict::Skipped(_), .. } => "group undone",
             Record::JobStopping { .. } => "job told to end",
+            Record::StepEnded { verdict: Verdict::Skipped(reason), .. } if reason.name == Name::Condition => {
+                "condition false"
+            }
             Record::StepEnded { verdict: Verdict::Skipped(_), .. } => "step skipped",
+            Record::StepTaken { pieces: Some(_), .. } => "fan out",
+            Record::StepTaken { pieces: None, .. } => "condition true",
+            Record::UnitRequeued { cause: Repeat::Retry, .. } => "retry",
+            Record::UnitRequeued { cause: Repeat::PowerLoss, .. } => "rerun",
+            Record::JobHeld { .. } => "hold",
+            Record::JobPaused { .. } => "paused",
+            Record::JobResumed { why: None, .. } => "resumed",
+            Record::JobResumed { why: Some(_), .. } => "not paused",
+            Record::Purged => "purged",
             Record::Settled { verdict: Verdict::Succeeded } => "execution succeeded",
             Record::Settled { .. } => "execution failed",
             Record::Accepted { .. }
             | Record::Released
             | Record::Halted { .. }
             | Record::StepStarted { .. }
+            | Record::StepHeld { .. }
+            | Record::StepReleased { .. }
+            | Record::StepReading { .. }
             | Record::StepEnded { .. }
+            | Record::JobReleased { .. }
+            | Record::JobPausing { .. }
+            | Record::JobResuming { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
             | Record::JobLaunching { .. }
@@ -294,10 +334,22 @@ impl Run {
 /// The attempts that an effect is about.
 fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
     match effect {
-        Effect::Prepare(id) | Effect::Watch(id, _) | Effect::Signal(id, ..) | Effect::Clear(id) => [*id].into(),
-        Effect::Launch(group) => group.iter().map(|(id, _)| *id).collect(),
-        Effect::Place { .. } | Effect::Collect { .. } | Effect::Report(_) => BTreeSet::new(),
+        Effect::Prepare(id) | Effect::Watch(id, _) | Effect::Signal(id, ..) | Effect::Clear(id, _) => [*id].into(),
+        Effect::Launch(group) | Effect::Pause(group) | Effect::Resume(group) => {
+            group.iter().map(|(id, _)| *id).collect()
+        }
+        Effect::Read { .. }
+        | Effect::Errand { .. }
+        | Effect::Report(_)
+        | Effect::Purge(_) => BTreeSet::new(),
     }
+}
+
+/// Whether an operator keeps something of it.
+pub(crate) fn held(known: &Execution) -> bool {
+    let job = |state: &JobState| matches!(state, JobState::Held | JobState::Requeued { hold: Hold::Held, .. });
+    known.phase == Phase::Held
+        || known.steps.iter().any(|step| step.state == StepState::Held || step.jobs.iter().any(|j| job(&j.state)))
 }
 
 /// The current attempt of every job, and where it is.

@@ -7,9 +7,10 @@ use perigee::outcome;
 use perigee::plan::Work;
 use perigee::reason::{Name, Reason};
 use perigee::sequence::apply::advance;
+use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::Refusal;
 use perigee::sequence::state::{
-    Exit, Halt, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
+    Exit, Freeze, Halt, Hold, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
 };
 use perigee::sequence::{AttemptId, Board, Effect, Event, Execution, Record, Recorded, apply, decide};
 
@@ -17,40 +18,55 @@ use super::invariants::reports;
 use super::plans::{at, empty_plan, execution, job, step};
 
 const REPORTS: &str = "
-                  Prepared NotPrepared         Started  NotStarted          Exited          Lost         Cleared
-waiting           stale    stale               stale    stale               stale           stale        stale
-preparing         prepared failed(start_error) stale    stale               stale           stale        stale
-prepared          stale    stale               stale    stale               stale           stale        stale
-launching         stale    stale               running  failed(start_error) stale           failed(lost) stale
-launching,stop    stale    stale               stopping failed(start_error) stale           failed(lost) stale
-running           stale    stale               stale    stale               succeeded       failed(lost) stale
-stopping,timeout  stale    stale               stale    stale               failed(timeout) failed(lost) stale
-stopping,operator stale    stale               stale    stale               failed(stopped) failed(lost) stale
-ended,nothing     clear    stale               clear    stale               stale           stale        stale
-ended,owed        clear    stale               clear    stale               stale           stale        cleared
-ended,cleared     clear    stale               clear    stale               stale           stale        stale
+                  Prepared NotPrepared         Started  NotStarted          Paused NotPaused Resumed Exited          Lost         Cleared
+waiting           stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
+held              stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
+preparing         prepared failed(start_error) stale    stale               stale  stale     stale   stale           stale        stale
+prepared          stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
+launching         stale    stale               running  failed(start_error) stale  stale     stale   stale           failed(lost) stale
+launching,stop    stale    stale               stopping failed(start_error) stale  stale     stale   stale           failed(lost) stale
+running           stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
+pausing           stale    stale               stale    stale               paused running   stale   succeeded       failed(lost) stale
+paused            stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
+resuming          stale    stale               stale    stale               stale  stale     running succeeded       failed(lost) stale
+stopping,timeout  stale    stale               stale    stale               stale  stale     stale   failed(timeout) failed(lost) stale
+stopping,operator stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
+stopping,gang     stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
+requeued,owed     clear    stale               clear    stale               stale  stale     stale   stale           stale        requeued
+requeued,cleared  clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
+ended,nothing     clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
+ended,owed        clear    stale               clear    stale               stale  stale     stale   stale           stale        cleared
+ended,cleared     clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
 ";
 
 const JOB_RECORDS: &str = "
-                  JobPreparing JobPrepared JobLaunching JobStarted JobStopping    JobEnded JobCleared
-waiting           preparing    -           -            -          -              ended    -
-preparing         preparing    prepared    -            -          -              ended    -
-prepared          preparing    -           launching    -          -              ended    -
-launching         -            -           -            running    launching,stop ended    -
-launching,stop    -            -           -            running    launching,stop ended    -
-running           -            -           -            -          stopping       ended    -
-stopping,timeout  -            -           -            -          stopping       ended    -
-stopping,operator -            -           -            -          stopping       ended    -
-ended,nothing     -            -           -            -          -              -        -
-ended,owed        -            -           -            -          -              -        cleared
-ended,cleared     -            -           -            -          -              -        -
+                  JobHeld       JobReleased JobPreparing JobPrepared JobLaunching JobStarted JobPausing JobPaused JobResuming JobResumed JobStopping    JobEnded JobCleared
+waiting           held          -           preparing    -           -            -          -          -         -           -          -              ended    -
+held              -             waiting     -            -           -            -          -          -         -           -          -              ended    -
+preparing         -             -           preparing    prepared    -            -          -          -         -           -          -              ended    -
+prepared          -             -           preparing    -           launching    -          -          -         -           -          -              ended    -
+launching         -             -           -            -           -            running    -          -         -           -          launching,stop ended    -
+launching,stop    -             -           -            -           -            running    -          -         -           -          launching,stop ended    -
+running           -             -           -            -           -            -          pausing    -         -           -          stopping       ended    -
+pausing           -             -           -            -           -            -          -          paused    -           running    stopping       ended    -
+paused            -             -           -            -           -            -          -          -         resuming    -          stopping       ended    -
+resuming          -             -           -            -           -            -          -          -         -           running    stopping       ended    -
+stopping,timeout  -             -           -            -           -            -          -          -         -           -          stopping       ended    -
+stopping,operator -             -           -            -           -            -          -          -         -           -          stopping       ended    -
+stopping,gang     -             -           -            -           -            -          -          -         -           -          stopping       ended    -
+requeued,owed     requeued,held -           preparing    -           -            -          -          -         -           -          -              ended    requeued
+requeued,cleared  requeued,held -           preparing    -           -            -          -          -         -           -          -              cleared  -
+ended,nothing     -             -           -            -           -            -          -          -         -           -          -              -        -
+ended,owed        -             -           -            -           -            -          -          -         -           -          -              -        cleared
+ended,cleared     -             -           -            -           -            -          -          -         -           -          -              -        -
 ";
 
 const STEP_RECORDS: &str = "
-        StepStarted StepEnded
-waiting active      ended
-active  -           ended
-ended   -           -
+        StepStarted StepHeld StepReleased StepReading StepTaken StepEnded
+waiting active      held     -            waiting     -         ended
+held    -           -        waiting      held        -         ended
+active  -           -        -            -           -         ended
+ended   -           -        -            -           -         -
 ";
 
 const EXECUTION_RECORDS: &str = "
@@ -63,7 +79,18 @@ ended   -        -        ended   -       -
 
 #[test]
 fn every_report_in_every_job_state_has_its_outcome() {
-    let names = ["Prepared", "NotPrepared", "Started", "NotStarted", "Exited", "Lost", "Cleared"];
+    let names = [
+        "Prepared",
+        "NotPrepared",
+        "Started",
+        "NotStarted",
+        "Paused",
+        "NotPaused",
+        "Resumed",
+        "Exited",
+        "Lost",
+        "Cleared",
+    ];
     let rows = job_states().into_iter().map(|(name, state)| {
         let board = board_with(state.clone());
         (name, reports().into_iter().map(|report| outcome_of(&board, &state, report)).collect())
@@ -73,13 +100,19 @@ fn every_report_in_every_job_state_has_its_outcome() {
 
 #[test]
 fn every_record_in_every_job_state_is_applied_or_illegal() {
-    let exit = Some(Exit { code: 0, oom: false });
+    let exit = Some(Exit { code: 0, oom: false, cpu_ms: None });
     let (step, job) = (0, 0);
     let records = [
+        ("JobHeld", Record::JobHeld { step, job }),
+        ("JobReleased", Record::JobReleased { step, job }),
         ("JobPreparing", Record::JobPreparing { step, job, attempt: 1 }),
         ("JobPrepared", Record::JobPrepared { step, job, container: "c".to_owned() }),
         ("JobLaunching", Record::JobLaunching { step, job }),
         ("JobStarted", Record::JobStarted { step, job }),
+        ("JobPausing", Record::JobPausing { step, job }),
+        ("JobPaused", Record::JobPaused { step, job }),
+        ("JobResuming", Record::JobResuming { step, job }),
+        ("JobResumed", Record::JobResumed { step, job, why: None }),
         ("JobStopping", Record::JobStopping { step, job, cause: StopCause::Timeout, signal: Signal::Kill }),
         ("JobEnded", Record::JobEnded { step, job, verdict: Verdict::Succeeded, exit }),
         ("JobCleared", Record::JobCleared { step, job, logs: Logs::default() }),
@@ -101,23 +134,29 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
 fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let records = [
         ("StepStarted", Record::StepStarted { step: 0 }),
-        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded }),
+        ("StepHeld", Record::StepHeld { step: 0 }),
+        ("StepReleased", Record::StepReleased { step: 0 }),
+        ("StepReading", Record::StepReading { step: 0 }),
+        ("StepTaken", Record::StepTaken { step: 0, pieces: None }),
+        ("StepEnded", Record::StepEnded { step: 0, verdict: Verdict::Succeeded, output: None }),
     ];
-    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded };
-    let states = [("waiting", StepState::Waiting), ("active", StepState::Active { since: at(1) }), ("ended", ended)];
+    let ended = StepState::Ended { since: None, at: at(2), verdict: Verdict::Succeeded, output: None };
+    let active = StepState::Active { since: at(1) };
+    let states = [("waiting", StepState::Waiting), ("held", StepState::Held), ("active", active), ("ended", ended)];
     let rows = states.into_iter().map(|(name, state)| {
         let outcomes = records.iter().map(|(_, record)| {
             let mut board = board_with(JobState::Waiting);
             Arc::make_mut(board.live.get_mut(&execution(1)).expect("live")).steps[0].state = state.clone();
             applied(&mut board, record).map_or("-", |()| match &board.live[&execution(1)].steps[0].state {
                 StepState::Waiting => "waiting",
+                StepState::Held => "held",
                 StepState::Active { .. } => "active",
                 StepState::Ended { .. } => "ended",
             })
         });
         (name, outcomes.map(str::to_owned).collect())
     });
-    assert_table(STEP_RECORDS, &["StepStarted", "StepEnded"], rows.collect());
+    assert_table(STEP_RECORDS, &records.each_ref().map(|(name, _)| *name), rows.collect());
 }
 
 #[test]
@@ -171,7 +210,11 @@ fn board_with(state: JobState) -> Board {
     plan.steps.push(step(0, OnFailure::Stop, 360, Work::PodRun { jobs }));
     let mut known = Execution::new(Arc::new(plan), false, at(0));
     known.steps[0].state = StepState::Active { since: at(1) };
-    known.steps[0].jobs = vec![Job { attempt: 1, state }, Job { attempt: 1, state: JobState::Preparing }];
+    let began = Some(at(1));
+    known.steps[0].jobs = vec![
+        Job { attempt: 1, began, state, ..Job::waiting() },
+        Job { attempt: 1, began, state: JobState::Preparing, ..Job::waiting() },
+    ];
     Board { live: [(execution(1), Arc::new(known))].into(), ..Board::default() }
 }
 
@@ -179,19 +222,33 @@ fn job_states() -> Vec<(&'static str, JobState)> {
     let container = || "c".to_owned();
     let stopping =
         |cause| JobState::Stopping { container: container(), started: at(2), cause, signal: Signal::Term, told: at(3) };
+    let paused = |freeze| JobState::Paused { container: container(), started: at(2), since: at(3), freeze };
+    let requeued = |remains| JobState::Requeued {
+        due: at(100_000),
+        reason: Reason::new(Name::Exit, "exit code 1"),
+        remains,
+        hold: Hold::Free,
+    };
     let run = Some(Run { container: container(), started: at(2), exit: None });
     let stop = Some((StopCause::Operator, Signal::Term));
     let verdict = Verdict::Failed(Reason::new(Name::Exit, "exit code 1"));
     let ended = |run, remains| JobState::Ended { verdict: verdict.clone(), at: at(4), run, remains };
     vec![
         ("waiting", JobState::Waiting),
+        ("held", JobState::Held),
         ("preparing", JobState::Preparing),
         ("prepared", JobState::Prepared { container: container() }),
         ("launching", JobState::Launching { container: container(), stop: None }),
         ("launching,stop", JobState::Launching { container: container(), stop }),
         ("running", JobState::Running { container: container(), started: at(2) }),
+        ("pausing", paused(Freeze::Asked)),
+        ("paused", paused(Freeze::Frozen)),
+        ("resuming", paused(Freeze::Thawing)),
         ("stopping,timeout", stopping(StopCause::Timeout)),
         ("stopping,operator", stopping(StopCause::Operator)),
+        ("stopping,gang", stopping(StopCause::Gang)),
+        ("requeued,owed", requeued(Remains::Owed)),
+        ("requeued,cleared", requeued(Remains::Cleared(Logs::default()))),
         ("ended,nothing", ended(None, Remains::Nothing)),
         ("ended,owed", ended(run.clone(), Remains::Owed)),
         ("ended,cleared", ended(run, Remains::Cleared(Logs::default()))),
@@ -216,7 +273,7 @@ fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event
     decision.records.iter().for_each(|record| assert_eq!(apply(&mut after, record), Ok(None)));
     let state = &after.live[&execution(1)].steps[0].jobs[0].state;
     if state == before {
-        assert!(decision.effects.contains(&Effect::Clear(attempt)), "{state:?} was left without an effect");
+        assert!(decision.effects.contains(&Effect::Clear(attempt, Disposal::Remove)), "{state:?} was left without an effect");
         return "clear".to_owned();
     }
     if let JobState::Ended { verdict, remains: Remains::Owed, .. } = state {
@@ -229,6 +286,12 @@ fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event
 fn short(state: &JobState) -> &'static str {
     match state {
         JobState::Waiting => "waiting",
+        JobState::Held => "held",
+        JobState::Paused { freeze: Freeze::Asked, .. } => "pausing",
+        JobState::Paused { freeze: Freeze::Frozen, .. } => "paused",
+        JobState::Paused { freeze: Freeze::Thawing, .. } => "resuming",
+        JobState::Requeued { hold: Hold::Free, .. } => "requeued",
+        JobState::Requeued { hold: Hold::Held, .. } => "requeued,held",
         JobState::Preparing => "preparing",
         JobState::Prepared { .. } => "prepared",
         JobState::Launching { stop: None, .. } => "launching",

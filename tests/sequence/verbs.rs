@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use perigee::bundle::document::OnFailure;
-use perigee::plan::{Plan, Work};
+use perigee::plan::{Errand, Plan, Work};
+use perigee::sequence::effect::Disposal;
 use perigee::reason::Name;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::state::{Exit, JobState, Phase, Signal, StepState, Verdict};
@@ -73,7 +74,7 @@ fn stop_asks_with_term_and_stop_now_kills() {
     let term = feed(&mut board, ask(Target::Execution, Verb::Stop), 10).expect("legal");
     assert_eq!(term.effects, [Effect::Signal(attempt(0, 0), "c".to_owned(), Signal::Term)]);
     let again = feed(&mut board, ask(Target::Execution, Verb::Stop), 11).expect("legal");
-    assert_eq!(again, Decision::default(), "asked twice, told once");
+    assert_eq!((again.records, again.effects), (vec![], vec![]), "asked twice, told once");
     let kill = feed(&mut board, ask(Target::Job(0, 0), Verb::StopNow), 12).expect("legal");
     assert_eq!(kill.effects, [Effect::Signal(attempt(0, 0), "c".to_owned(), Signal::Kill)]);
 }
@@ -92,7 +93,7 @@ fn stop_now_before_the_start_is_known_kills_once_it_is() {
 fn a_stopped_pod_failed_even_if_it_ends_with_0() {
     let mut board = running();
     feed(&mut board, ask(Target::Step(0), Verb::Stop), 10).expect("legal");
-    let exit = Exit { code: 0, oom: false };
+    let exit = Exit { code: 0, oom: false, cpu_ms: None };
     feed(&mut board, Event::Reported(attempt(0, 0), Report::Exited(exit)), 11).expect("fits");
     assert_eq!(name_of_step(&board, 0), Some(Name::Stopped));
 }
@@ -100,7 +101,7 @@ fn a_stopped_pod_failed_even_if_it_ends_with_0() {
 #[test]
 fn what_has_ended_cannot_be_stopped_or_submitted_again() {
     let mut board = running();
-    let exit = Exit { code: 0, oom: false };
+    let exit = Exit { code: 0, oom: false, cpu_ms: None };
     feed(&mut board, Event::Reported(attempt(0, 0), Report::Exited(exit)), 10).expect("fits");
     let late = feed(&mut board, ask(Target::Execution, Verb::Stop), 11);
     assert!(matches!(late, Err(Refusal::InvalidState { .. })), "{late:?}");
@@ -131,7 +132,7 @@ fn one_execution_more_than_the_limit_is_refused() {
 fn a_boot_ends_what_ran_and_prepares_anew_what_had_not_started() {
     let mut board = running();
     let decision = feed(&mut board, Event::Rebooted, 20).expect("legal");
-    assert_eq!(decision.effects, [Effect::Clear(attempt(0, 0))]);
+    assert_eq!(decision.effects, [Effect::Clear(attempt(0, 0), Disposal::Remove)]);
     assert_eq!(name_of_step(&board, 0), Some(Name::LostPower));
     let mut board = submitted(lone_pods(1));
     let prepared = Report::Prepared { container: "c".to_owned() };
@@ -147,9 +148,9 @@ fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
     let second = Arc::new(Plan { execution: execution(2), tenant: "u".parse().expect("legal"), ..plan_of(&[0]) });
     let waits = feed(&mut board, Event::Submitted { plan: second, held: false }, 3).expect("taken");
     assert_eq!(waits.effects, [], "joined names may be alike though tenants differ");
-    let exit = Exit { code: 0, oom: false };
+    let exit = Exit { code: 0, oom: false, cpu_ms: None };
     let ended = feed(&mut board, Event::Reported(attempt(0, 0), Report::Exited(exit)), 10).expect("fits");
-    assert_eq!(ended.effects, [Effect::Clear(attempt(0, 0))], "what has ended still answers");
+    assert_eq!(ended.effects, [Effect::Clear(attempt(0, 0), Disposal::Remove)], "what has ended still answers");
     let cleared =
         feed(&mut board, Event::Reported(attempt(0, 0), Report::Cleared(Default::default())), 11).expect("fits");
     let next = AttemptId { execution: execution(2), ..attempt(0, 0) };
@@ -159,12 +160,12 @@ fn an_execution_waits_until_nobody_aboard_answers_to_its_hostname() {
 #[test]
 fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
     let mut plan = empty_plan(execution(1), 10);
-    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Errand(Errand::Uplink(transfer()))));
     let mut board = submitted(Arc::new(plan));
     feed(&mut board, Event::Rebooted, 200_000).expect("legal");
     assert_eq!(
         perigee::sequence::resume::resume(&board),
-        [Effect::Place { execution: execution(1), step: 0 }],
+        [Effect::Errand { execution: execution(1), step: 0 }],
         "the transfer is owed again"
     );
     feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
@@ -174,7 +175,7 @@ fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
 #[test]
 fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     let mut plan = empty_plan(execution(1), 10);
-    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Uplink(transfer())));
+    plan.steps.push(step(0, OnFailure::Stop, 300, Work::Errand(Errand::Uplink(transfer()))));
     let mut board = submitted(Arc::new(plan));
     assert_eq!(
         feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 299_999).expect("legal"),
@@ -182,7 +183,7 @@ fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     );
     feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
-    let late = Event::Transferred { execution: execution(1), step: 0, result: Ok(()) };
+    let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None) };
     assert!(matches!(feed(&mut board, late, 300_001), Err(Refusal::Late(_))));
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use perigee::bundle::Hostname;
+use perigee::bundle::{ExecutionId, Hostname};
 use perigee::reason::{Name, Reason};
+use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::Report;
 use perigee::sequence::state::{Exit, Logs, Signal};
 use perigee::sequence::{AttemptId, Board, Effect, Event};
@@ -39,6 +40,10 @@ pub(crate) enum Condition {
     /// Its process lives, until it ends by itself.
     Running(u64),
     Exited(Exit),
+    /// Its process is frozen, with so much of its life to come.
+    Frozen(u64),
+    /// It has ended and is kept until the execution is purged.
+    Kept,
     /// A boot ended it; how it would have ended nobody knows.
     PowerCut,
     /// Removed by somebody else.
@@ -57,19 +62,26 @@ impl World {
                 self.notice(*attempt);
             }
             Effect::Signal(attempt, _, signal) => self.signal(*attempt, *signal),
-            Effect::Clear(attempt) => {
+            Effect::Pause(group) => group.iter().for_each(|(attempt, _)| self.freeze(*attempt, now)),
+            Effect::Resume(group) => group.iter().for_each(|(attempt, _)| self.thaw(*attempt, now)),
+            Effect::Read { execution, step } => self.read(*execution, *step, board),
+            Effect::Purge(_) => {}
+            Effect::Clear(attempt, disposal) => {
                 if let Some(container) = self.containers.get_mut(attempt) {
-                    container.condition = Condition::Removed;
+                    container.condition = match disposal {
+                        Disposal::Remove => Condition::Removed,
+                        Disposal::Keep => Condition::Kept,
+                    };
                 }
                 self.say(*attempt, Report::Cleared(Logs::default()));
             }
-            Effect::Place { execution, step } | Effect::Collect { execution, step } => {
+            Effect::Errand { execution, step } => {
                 let result = match self.fates.transfers[&(*execution, *step)] {
-                    Answer::Good => Ok(()),
+                    Answer::Good => Ok(None),
                     Answer::Bad => Err(Reason::new(Name::TransferError, "no such file")),
                     Answer::Silence => return,
                 };
-                self.answers.push(Event::Transferred { execution: *execution, step: *step, result });
+                self.answers.push(Event::ErrandEnded { execution: *execution, step: *step, result });
             }
             Effect::Report(execution) => {
                 self.answers.push(Event::Filed(*execution));
@@ -128,8 +140,49 @@ impl World {
         }
     }
 
+    fn freeze(&mut self, attempt: AttemptId, now: u64) {
+        let container = self.containers.get_mut(&attempt).expect("only what was launched is frozen");
+        match container.condition {
+            Condition::Running(_) if container.fate.runs_ms % 7 == 0 => {
+                self.say(attempt, Report::NotPaused(Reason::new(Name::StartError, "no freezer")));
+            }
+            Condition::Running(until) => {
+                container.condition = Condition::Frozen(until.saturating_sub(now));
+                self.say(attempt, Report::Paused);
+            }
+            Condition::Frozen(_) => self.say(attempt, Report::Paused),
+            Condition::Initialised
+            | Condition::Exited(_)
+            | Condition::Kept
+            | Condition::PowerCut
+            | Condition::Stolen
+            | Condition::Removed => {}
+        }
+    }
+
+    fn thaw(&mut self, attempt: AttemptId, now: u64) {
+        let container = self.containers.get_mut(&attempt).expect("only what was launched is thawed");
+        if let Condition::Frozen(left) = container.condition {
+            container.condition = Condition::Running(now + left);
+        }
+        if matches!(container.condition, Condition::Running(_)) {
+            self.say(attempt, Report::Resumed);
+        }
+    }
+
+    fn read(&mut self, execution: ExecutionId, step: usize, board: &Board) {
+        let Some(known) = board.live.get(&execution) else { return };
+        let said = self.fates.outputs.get(&(execution, step)).cloned();
+        let said = said.ok_or_else(|| Reason::new(Name::OutputUnusable, "not text"));
+        let outputs = known.plan.steps[step].sources().into_iter().map(|source| (source, said.clone())).collect();
+        self.answers.push(Event::OutputRead { execution, step, outputs });
+    }
+
     fn signal(&mut self, attempt: AttemptId, signal: Signal) {
         let container = self.containers.get_mut(&attempt).expect("only what was launched is told to end");
+        if let Condition::Frozen(left) = container.condition {
+            container.condition = Condition::Running(left);
+        }
         if !matches!(container.condition, Condition::Running(_)) {
             return;
         }
@@ -138,7 +191,7 @@ impl World {
             Signal::Kill => Some(137),
         };
         if let Some(code) = code {
-            container.exit(Exit { code, oom: false });
+            container.exit(Exit { code, oom: false, cpu_ms: None });
             self.notice(attempt);
         }
     }
@@ -152,7 +205,7 @@ impl World {
             match container.fate.end {
                 End::Lost => container.condition = Condition::Stolen,
                 End::Exited | End::Silence => {
-                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom });
+                    container.exit(Exit { code: container.fate.code, oom: container.fate.oom, cpu_ms: None });
                 }
             }
             self.notice(attempt);
@@ -167,7 +220,11 @@ impl World {
         match &container.condition {
             Condition::Exited(exit) => self.say(attempt, Report::Exited(exit.clone())),
             Condition::Stolen | Condition::Removed => self.say(attempt, Report::Lost),
-            Condition::Initialised | Condition::Running(_) | Condition::PowerCut => {}
+            Condition::Initialised
+            | Condition::Running(_)
+            | Condition::Frozen(_)
+            | Condition::Kept
+            | Condition::PowerCut => {}
         }
     }
 
@@ -176,6 +233,8 @@ impl World {
         let until = |container: &Container| match container.condition {
             Condition::Running(until) => Some(until),
             Condition::Initialised
+            | Condition::Frozen(_)
+            | Condition::Kept
             | Condition::Exited(_)
             | Condition::PowerCut
             | Condition::Stolen
@@ -195,7 +254,7 @@ impl World {
         self.daemon_died();
         self.containers.retain(|_, container| container.condition != Condition::Initialised);
         for container in self.containers.values_mut() {
-            if matches!(container.condition, Condition::Running(_)) {
+            if matches!(container.condition, Condition::Running(_) | Condition::Frozen(_)) {
                 container.condition = Condition::PowerCut;
             }
         }
@@ -210,7 +269,7 @@ impl Container {
 
     /// Whether it stands in nobody's way any more.
     pub(crate) fn gone(&self) -> bool {
-        matches!(self.condition, Condition::Removed | Condition::Stolen)
+        matches!(self.condition, Condition::Removed | Condition::Stolen | Condition::Kept)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::{ExecutionId, StepId};
 use perigee::ledger::{Boot, Ledger, LedgerError};
-use perigee::plan::{Plan, PlannedStep, Transfer, Work};
+use perigee::plan::{Errand, Plan, PlannedStep, Terms, Transfer, Work};
 use perigee::sequence::{Board, Event, apply, decide};
 use perigee::time::{BootTime, Timestamp};
 
@@ -44,7 +44,8 @@ pub fn plan(n: u32) -> Arc<Plan> {
         timeout_seconds: 300,
         group: None,
         after: vec![],
-        work: Work::Uplink(transfer),
+        terms: Terms::default(),
+        work: Work::Errand(Errand::Uplink(transfer)),
     };
     Arc::new(Plan {
         execution: id(n),
@@ -58,6 +59,7 @@ pub fn plan(n: u32) -> Arc<Plan> {
             labels: BTreeMap::new(),
         },
         stop_grace_seconds: 30,
+        parallelism: None,
         steps: vec![step],
     })
 }
@@ -79,7 +81,7 @@ pub fn try_happen(ledger: &mut Ledger, board: &mut Board, event: Event) -> Resul
 pub fn life(n: u32) -> [Event; 3] {
     [
         Event::Submitted { plan: plan(n), held: false },
-        Event::Transferred { execution: id(n), step: 0, result: Ok(()) },
+        Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) },
         Event::Filed(id(n)),
     ]
 }
@@ -89,6 +91,6 @@ pub fn accept(ledger: &mut Ledger, board: &mut Board, n: u32) {
 }
 
 pub fn finish(ledger: &mut Ledger, board: &mut Board, n: u32) {
-    happen(ledger, board, Event::Transferred { execution: id(n), step: 0, result: Ok(()) });
+    happen(ledger, board, Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) });
     happen(ledger, board, Event::Filed(id(n)));
 }

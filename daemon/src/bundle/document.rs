@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::flow::{Flow, Jobs};
 use super::limits::FORMAT;
+use super::options::Options;
 use super::{Digest, ExecutionId, Hostname, NodeName, OperationId, PodName, StepId, Tenant, VolumeName};
 
 /// `bundle.yaml`: identity, validity and the digest of every other entry.
@@ -80,6 +82,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sequence {
+    /// Jobs (gangs) of the execution that may be alive at once; absent: all that the steps allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
     /// In the order in which they run.
     pub steps: Vec<StepDocument>,
 }
@@ -94,8 +99,11 @@ pub struct StepDocument {
     pub kind: StepKind,
     /// What its failure means for the steps after it.
     pub on_failure: OnFailure,
-    /// Budget from the step's start to its end, in seconds.
+    /// Budget of each attempt of each of its jobs, in seconds; of the step when it has no jobs.
     pub timeout_seconds: u32,
+    /// How it is tied into the sequence.
+    #[serde(default, skip_serializing_if = "Flow::is_plain")]
+    pub flow: Flow,
     /// Parameters when `kind` is `pod_run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_run: Option<PodRunDocument>,
@@ -146,6 +154,12 @@ pub struct PodRunDocument {
     pub volume: VolumeName,
     /// Seconds from the start of its process until it is told to end.
     pub max_duration_seconds: u32,
+    /// How many jobs there are; absent: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Jobs>,
+    /// What it asks for beyond the documented keys.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Box<Options>,
 }
 
 /// What an uplink step places where.

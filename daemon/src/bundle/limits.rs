@@ -8,6 +8,14 @@ pub const GRACE_SECONDS: u32 = 300;
 pub const DEFAULT_MAX_DURATION_MINUTES: u32 = 60;
 /// Longest `max_duration` in minutes: one week; the longest published example is 600.
 pub const MAX_DURATION_MINUTES: u32 = 7 * 24 * 60;
+/// Least processor time that can be given, in thousandths of a processor: the kernel's shortest slice in its longest period.
+pub const CPU_MILLIS_MIN: u64 = 1;
+/// Most processor time that can be asked for, in thousandths of a processor.
+pub const CPU_MILLIS_MAX: u64 = 1024 * 1000;
+/// Least memory that can be given: below it no container starts.
+pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
+/// Most memory that can be asked for.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 /// Longest budget of a step in seconds.
 pub const MAX_TIMEOUT_SECONDS: u32 = MAX_DURATION_MINUTES * 60 + 24 * 3600;
 /// Bytes of an operation file: a YAML tree takes about a hundred times its text in memory.
@@ -28,3 +36,15 @@ pub const PATH_BYTES: usize = 100;
 pub const FLIGHT_UPLINK_BYTES: u64 = 5_000_000;
 /// Window of a compressed bundle as a power of two: decompression never takes more memory than this.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
+/// Jobs of one execution, those that an output asks for included: each is a record to keep and a name on the network.
+pub const JOBS: usize = 1024;
+/// Bytes of output that a condition or a fan-out looks at.
+pub const OUTPUT_BYTES: usize = 64 * 1024;
+/// Further attempts of one job.
+pub const RETRIES: u32 = 100;
+/// Longest pause before the first of them, in seconds.
+pub const BACKOFF_SECONDS: u32 = 3600;
+/// Workers of one gang.
+pub const WORKERS: u32 = 64;
+/// Slots of one worker.
+pub const SLOTS: u32 = 1024;

@@ -2,10 +2,12 @@
 //!
 //! Must not: hold a key that the daemon does not act on or check.
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::options::{Options, Privilege, VolumeAccess};
 use super::{Hostname, Tenant, VolumeName};
 
 /// Where the volume is mounted in every pod.
@@ -48,6 +50,12 @@ pub struct Spec {
     pub restart_policy: String,
     /// `max_duration` in seconds: the daemon enforces it, a Kubernetes cluster would too.
     pub active_deadline_seconds: u32,
+    /// Shares the board's shared memory, semaphores and message queues.
+    #[serde(default, rename = "hostIPC", skip_serializing_if = "is_false")]
+    pub host_ipc: bool,
+    /// Shares the board's processes.
+    #[serde(default, rename = "hostPID", skip_serializing_if = "is_false")]
+    pub host_pid: bool,
     /// Exactly one.
     pub containers: Vec<Container>,
     /// Exactly one: the tenant's volume.
@@ -70,6 +78,12 @@ pub struct Container {
     /// Replaces the image's CMD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
+    /// The folder its process starts in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     /// Environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<Variable>,
@@ -100,6 +114,9 @@ pub struct Port {
     pub container_port: u16,
     /// Port on the host.
     pub host_port: u16,
+    /// Address of the host; all of them when it is not said.
+    #[serde(default, rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<Ipv4Addr>,
     /// Transport.
     pub protocol: Protocol,
 }
@@ -134,24 +151,102 @@ pub struct Mount {
     pub name: VolumeName,
     /// `/data`.
     pub mount_path: String,
+    /// Whether it can only be read.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// What a container may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// At most.
+    pub limits: Quantities,
+}
+
+/// Amounts, as Kubernetes writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantities {
+    /// Thousandths of a processor, `500m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+impl Resources {
+    /// What these options ask for.
+    #[must_use]
+    pub fn of(options: &Options) -> Option<Self> {
+        let limits = Quantities {
+            cpu: options.cpu_millis.map(|millis| format!("{millis}m")),
+            memory: options.memory_bytes.map(|bytes| bytes.to_string()),
+        };
+        (limits.cpu.is_some() || limits.memory.is_some()).then_some(Self { limits })
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The hardening that a cluster would apply too; the daemon applies its own whatever this says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecurityContext {
-    /// `false`.
+    /// `false`, unless the pod is privileged.
     pub allow_privilege_escalation: bool,
     /// What is dropped and kept.
     pub capabilities: Capabilities,
+    /// Whether nothing holds it back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// The user, where it is a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as_user: Option<u32>,
+    /// The group, where it is a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as_group: Option<u32>,
 }
 
 impl SecurityContext {
-    /// The one context that flies.
+    /// The context of a pod without options.
     #[must_use]
     pub fn hardened() -> Self {
+        Self::of(&Options::default())
+    }
+
+    /// The one context that flies with these options.
+    #[must_use]
+    pub fn of(options: &Options) -> Self {
+        let privileged = options.shares(Privilege::Privileged);
         let add = CAPABILITIES.map(str::to_owned).to_vec();
-        Self { allow_privilege_escalation: false, capabilities: Capabilities { drop: vec!["ALL".to_owned()], add } }
+        let (user, group) = options.user.as_ref().and_then(super::User::numbers).unzip();
+        Self {
+            allow_privilege_escalation: privileged,
+            capabilities: Capabilities { drop: vec!["ALL".to_owned()], add },
+            privileged,
+            run_as_user: user,
+            run_as_group: group.flatten(),
+        }
+    }
+}
+
+impl Pod {
+    /// Says of these options what Kubernetes can say.
+    pub fn apply(&mut self, options: &Options) {
+        self.spec.host_ipc = options.shares(Privilege::HostIpc);
+        self.spec.host_pid = options.shares(Privilege::HostPid);
+        for container in &mut self.spec.containers {
+            container.working_dir.clone_from(&options.workdir);
+            container.resources = Resources::of(options);
+            container.security_context = SecurityContext::of(options);
+            for mount in &mut container.volume_mounts {
+                mount.read_only = options.volume == VolumeAccess::ReadOnly;
+            }
+        }
     }
 }
 

@@ -144,6 +144,44 @@ name!(
     |text| label(text, &['-', '_', '.'], true)
 );
 
+name!(
+    /// Who a process is in its container: `uid`, `uid:gid`, or names that its image knows.
+    User,
+    "user",
+    "a uid, uid:gid or name, such as 1000, 1000:1000 or nobody; each part a number up to 4294967294 or a name of at most 32 characters",
+    |text| {
+        let part = |text: &str| match text.chars().all(|c| c.is_ascii_digit()) {
+            // The last number means "nobody in particular" to the kernel.
+            true => text.parse::<u32>().is_ok_and(|id| id != u32::MAX),
+            false => {
+                text.len() <= 32
+                    && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            }
+        };
+        let mut parts = text.splitn(2, ':');
+        parts.all(|text| !text.is_empty() && part(text))
+    }
+);
+
+impl User {
+    /// As numbers, where it is written so: what Kubernetes can say.
+    #[must_use]
+    pub fn numbers(&self) -> Option<(u32, Option<u32>)> {
+        match self.0.split_once(':') {
+            None => Some((self.0.parse().ok()?, None)),
+            Some((user, group)) => Some((user.parse().ok()?, Some(group.parse().ok()?))),
+        }
+    }
+
+    /// Whether it is the container's root, who alone keeps capabilities.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        let name = self.0.split(':').next().unwrap_or_default();
+        name == "root" || name.parse() == Ok(0_u32)
+    }
+}
+
 impl NodeName {
     /// Reads a node in any case, as operations write it (`Mpu`, `MPU`, `mpu`).
     ///
@@ -274,6 +312,25 @@ mod tests {
         assert!("POD_RUN_1".parse::<StepId>().is_ok());
         assert!("a.b".parse::<StepId>().is_err(), "a dot would make `<execution>.<step>` ambiguous");
         assert!("a.b".parse::<VolumeName>().is_err(), "a dot would make `<tenant>.<volume>` ambiguous");
+    }
+
+    #[test]
+    fn users_are_numbers_or_names_and_only_root_is_root() {
+        for (text, numbers, root) in [
+            ("1000", Some((1000, None)), false),
+            ("1000:20", Some((1000, Some(20))), false),
+            ("0", Some((0, None)), true),
+            ("00:5", Some((0, Some(5))), true),
+            ("root:wheel", None, true),
+            ("www-data", None, false),
+            ("app:100", None, false),
+        ] {
+            let user: User = text.parse().expect(text);
+            assert_eq!((user.numbers(), user.is_root()), (numbers, root), "{text}");
+        }
+        for bad in ["", ":", "a:", ":a", "1:2:3", "-1", "4294967295", "a b", "99999999999", "a/b"] {
+            assert!(bad.parse::<User>().is_err(), "{bad} was taken");
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub(super) fn pack(pack: &Pack, out: &mut dyn Write) -> Result<(), Failed> {
         let _ = writeln!(io::stderr(), "perigee: {}:{warning}", pack.operation.display());
     }
     let fault = |error: &dyn std::error::Error| Failed::because(Exit::Fault, "failed to write a document", error);
-    let sequence = Sequence { steps: examined.compiled.steps.clone() };
+    let sequence = Sequence { parallelism: None, steps: examined.compiled.steps.clone() };
     let sequence = document::write(Sequence::PATH, &sequence).map_err(|error| fault(&error))?;
     let mut texts: BTreeMap<String, Vec<u8>> = [(Sequence::PATH.to_owned(), sequence.into_bytes())].into();
     texts.extend(examined.compiled.manifests.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())));

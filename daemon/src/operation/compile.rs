@@ -10,6 +10,7 @@ use super::tasks::{Mention, Mentions, Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
+use crate::bundle::flow::Flow;
 use crate::bundle::limits::{ENTRIES, FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES, TEXT_ENTRY_BYTES};
 use crate::bundle::manifest::{
     Claim, Container, DATA, Metadata, Mount, Pod, Port, SecurityContext, Spec, Volume, claim,
@@ -108,7 +109,7 @@ pub fn compile(
 
 /// What the board would refuse for its size is refused here, where it can still be mended.
 fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), DocumentError> {
-    let sequence = document::write(Sequence::PATH, &Sequence { steps: compiled.steps.clone() })?;
+    let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: compiled.steps.clone() })?;
     let manifests = compiled.manifests.iter().map(|(path, text)| (path.as_str(), text.len() as u64));
     for (path, bytes) in manifests.chain([(Sequence::PATH, sequence.len() as u64)]) {
         if bytes > TEXT_ENTRY_BYTES {
@@ -154,6 +155,7 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         kind,
         on_failure: task.on_failure,
         timeout_seconds,
+        flow: Flow::default(),
         pod_run: None,
         uplink: None,
         downlink: None,
@@ -222,8 +224,8 @@ fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
             );
         }
         for (i, (port, place)) in run.ports.iter().enumerate() {
-            // The pod's own port does not matter: it is the host's that two pods cannot share.
-            let host = Port { container_port: 0, ..*port };
+            // Neither the pod's own port matters nor the address: it is the host's port that two pods cannot share.
+            let host = Port { container_port: 0, host_ip: None, ..*port };
             if let Some(other) = ports.insert((*head, host), *place) {
                 let message = format!(
                     "host port {}/{} is taken twice, also in line {}",
@@ -279,6 +281,8 @@ fn pod_run(
             node: run.node.clone(),
             volume: task.volume.clone(),
             max_duration_seconds: seconds,
+            jobs: None,
+            options: run.options.clone(),
         }),
         ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)
     }))
@@ -286,7 +290,7 @@ fn pod_run(
 
 fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Tenant) -> Pod {
     let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
-    Pod {
+    let mut pod = Pod {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
         metadata: Metadata {
@@ -297,15 +301,19 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
             hostname: hostname.clone(),
             restart_policy: "Never".to_owned(),
             active_deadline_seconds: seconds,
+            host_ipc: false,
+            host_pid: false,
             containers: vec![Container {
                 name: "main".to_owned(),
                 image: run.image.clone(),
                 image_pull_policy: "Never".to_owned(),
                 command: run.command.clone(),
                 args: run.args.clone(),
+                working_dir: None,
+                resources: None,
                 env: run.env.clone(),
                 ports: run.ports.iter().map(|(port, _)| *port).collect(),
-                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned() }],
+                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
                 security_context: SecurityContext::hardened(),
             }],
             volumes: vec![Volume {
@@ -313,7 +321,9 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
                 persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
             }],
         },
-    }
+    };
+    pod.apply(&run.options);
+    pod
 }
 
 fn place(

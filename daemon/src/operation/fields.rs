@@ -10,18 +10,23 @@ use super::tree::{Key, Node, Plain, Value};
 use crate::bundle::names::BadName;
 
 /// Keys that later versions know: named as such, so that nobody hunts for a typing slip.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 10] = [
     "on_power_loss",
     "retries",
     "after",
     "commands",
     "array",
     "gang",
-    "resources",
     "when",
     "not_before",
     "not_after",
     "parallelism",
+];
+
+/// Keys of other systems that are not offered, and what to do instead.
+const NOT_OFFERED: [(&str, &str); 2] = [
+    ("restart", "a pod that Podman restarts never ends; use `retries`, which the daemon counts"),
+    ("rm", "remove it: every container is removed after its output was kept"),
 ];
 
 /// The keys of one map, and where it stands.
@@ -78,6 +83,10 @@ impl<'a> Fields<'a> {
                     format!("`{}` is not yet supported by this version", key.name),
                     "remove it, or wait for a version that knows it",
                 );
+                continue;
+            }
+            if let Some((_, instead)) = NOT_OFFERED.iter().find(|(name, _)| *name == key.name) {
+                findings.error(key.place, field, format!("`{}` is not offered", key.name), *instead);
                 continue;
             }
             let hint = match did_you_mean(&key.name, known.iter().copied()) {

@@ -7,6 +7,7 @@
 pub mod compile;
 pub mod fields;
 pub mod finding;
+mod options;
 pub mod pod_run;
 pub mod tasks;
 pub mod tree;

@@ -2,19 +2,27 @@
 //!
 //! Must not: compare it with other tasks; `compile` does.
 
+use core::net::Ipv4Addr;
+
 use super::fields::{Fields, integer, text};
 use super::finding::{Findings, Place};
+use super::options;
 use super::tasks::{Mention, Mentions};
 use super::tree::Node;
 use crate::bundle::limits::{DEFAULT_MAX_DURATION_MINUTES, MAX_DURATION_MINUTES};
 use crate::bundle::manifest::{Port, Protocol, Variable};
+use crate::bundle::options::Options;
 use crate::bundle::{NodeName, PodName};
 
 /// Nodes that Clustergate-2 documents; a board's own table decides on board.
 pub const DOCUMENTED_NODES: [&str; 4] = ["default", "fpga", "gpu", "mpu"];
 
-pub(super) const KEYS: [&str; 9] =
-    ["pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
+const KEYS: [&str; 9] = ["pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
+
+/// Every key of its own.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(options::KEYS)
+}
 
 /// `dphi.space.cg2.pod.run`.
 #[derive(Debug, Clone)]
@@ -37,6 +45,8 @@ pub struct PodRun {
     pub max_duration_minutes: u32,
     /// Whether it joins its neighbours in a group.
     pub merge: bool,
+    /// What it asks for beyond the documented keys.
+    pub options: Box<Options>,
 }
 
 pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<PodRun> {
@@ -53,6 +63,7 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
     }
     let minutes = fields.integer("max_duration", (1, i64::from(MAX_DURATION_MINUTES)), " of minutes", findings);
     let merge = fields.boolean("merge", findings).unwrap_or(false);
+    let options = Box::new(options::read(fields, findings));
     Some(PodRun {
         pod_name: pod_name?,
         image: image?,
@@ -63,6 +74,7 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
         node: node?,
         max_duration_minutes: minutes.and_then(|m| u32::try_from(m).ok()).unwrap_or(DEFAULT_MAX_DURATION_MINUTES),
         merge,
+        options,
     })
 }
 
@@ -144,7 +156,7 @@ fn ports(fields: &Fields<'_>, findings: &mut Findings) -> Vec<(Port, Place)> {
 
 fn port(node: &Node, path: &str, findings: &mut Findings) -> Option<Port> {
     let item = Fields::open(node, path, findings)?;
-    item.only(&["container", "host", "protocol"], findings);
+    item.only(&["container", "host", "host_ip", "protocol"], findings);
     let mut number = |key: &str| {
         let node = item.required(key, "a port number", findings)?;
         integer(node, &item.name(key), (1, 65535), "", findings).and_then(|n| u16::try_from(n).ok())
@@ -166,7 +178,26 @@ fn port(node: &Node, path: &str, findings: &mut Findings) -> Option<Port> {
             }
         },
     };
-    Some(Port { container_port: container?, host_port: host?, protocol: protocol? })
+    let host_ip = match item.get("host_ip") {
+        None => None,
+        Some(_) => Some(host_ip(&item, findings)?),
+    };
+    Some(Port { container_port: container?, host_port: host?, host_ip, protocol: protocol? })
+}
+
+fn host_ip(item: &Fields<'_>, findings: &mut Findings) -> Option<Ipv4Addr> {
+    let given = item.text("host_ip", findings)?;
+    let address = given.parse();
+    if address.is_err() {
+        let message = format!("found the text `{}`, expected an IPv4 address", given.escape_debug());
+        findings.error(
+            item.place_of("host_ip"),
+            item.name("host_ip"),
+            message,
+            "such as 127.0.0.1; the default is all",
+        );
+    }
+    address.ok()
 }
 
 fn node(fields: &Fields<'_>, findings: &mut Findings) -> Option<NodeName> {

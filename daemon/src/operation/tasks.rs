@@ -185,7 +185,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let known: Vec<&str> = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => COMMON.into_iter().chain(pod_run::KEYS).collect(),
+        Some("pod.run") => COMMON.into_iter().chain(pod_run::keys()).collect(),
         Some("uplink" | "downlink") => COMMON.into_iter().chain(TRANSFER).collect(),
         Some(_) | None => {
             unknown_type(&fields, &kind, findings);

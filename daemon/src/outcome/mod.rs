@@ -3,8 +3,11 @@
 //! The rule that matters: our own record decides. A pod that was told to end failed, whatever its exit code.
 //! Must not: ask Podman; facts come as arguments.
 
+use crate::plan::Role;
 use crate::reason::{Name, Reason};
-use crate::sequence::state::{Execution, Exit, Halt, Job, JobState, Phase, Step, StepState, StopCause, Verdict};
+use crate::sequence::state::{
+    Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, Step, StepState, StopCause, Verdict,
+};
 
 /// The state of an execution, step or job as everybody outside sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -102,23 +105,51 @@ pub fn of_verdict(verdict: &Verdict) -> State {
 pub fn job_state(job: &Job) -> State {
     match &job.state {
         JobState::Waiting => State::Waiting,
+        JobState::Held => State::Held,
         JobState::Preparing | JobState::Prepared { .. } | JobState::Launching { .. } => State::Starting,
         JobState::Running { .. } | JobState::Stopping { .. } => State::Running,
+        JobState::Paused { freeze: Freeze::Asked | Freeze::Thawing, .. } => State::Running,
+        JobState::Paused { freeze: Freeze::Frozen, .. } => State::Paused,
+        JobState::Requeued { hold: Hold::Free, .. } => State::Requeued,
+        JobState::Requeued { hold: Hold::Held, .. } => State::RequeuedHeld,
         JobState::Ended { verdict, .. } => of_verdict(verdict),
     }
 }
 
-/// The state of a step: that of its jobs until it ends.
+/// The state of a step: that of its jobs until it ends. Of several the one that says most of what goes on.
 #[must_use]
-pub fn step_state(step: &Step) -> State {
+pub fn step_state(execution: &Execution, index: usize) -> State {
+    let (planned, step) = (&execution.plan.steps[index], &execution.steps[index]);
+    let open = || step.jobs.iter().filter(|job| !job.ended()).map(job_state);
+    let all = |wanted: State| open().next().is_some() && open().all(|state| state == wanted);
     match &step.state {
-        StepState::Waiting => State::Waiting,
         StepState::Ended { verdict, .. } => of_verdict(verdict),
+        StepState::Held => State::Held,
+        StepState::Waiting if all(State::Held) => State::Held,
+        StepState::Waiting => State::Waiting,
+        StepState::Active { .. } if planned.is_errand() => State::Running,
         StepState::Active { .. } => {
-            let starting = |job: &Job| matches!(job_state(job), State::Waiting | State::Starting);
-            if !step.jobs.is_empty() && step.jobs.iter().all(starting) { State::Starting } else { State::Running }
+            let up = |unit: usize| {
+                let mut jobs = step.jobs[planned.unit(unit)].iter().map(job_state);
+                jobs.all(|state| state == State::Running || state.ended())
+            };
+            let begun = step.jobs.iter().any(|job| job.ended() || matches!(job.state, JobState::Requeued { .. }));
+            let running = (0..planned.units()).any(|unit| up(unit) && open_unit(step, planned.unit(unit)));
+            match () {
+                () if running => State::Running,
+                () if all(State::Paused) => State::Paused,
+                () if all(State::Requeued) => State::Requeued,
+                () if all(State::RequeuedHeld) => State::RequeuedHeld,
+                () if open().any(|state| state == State::Paused) => State::Paused,
+                () if begun => State::Running,
+                () => State::Starting,
+            }
         }
     }
+}
+
+fn open_unit(step: &Step, jobs: std::ops::Range<usize>) -> bool {
+    step.jobs[jobs].iter().any(|job| !job.ended())
 }
 
 /// The state of an execution.
@@ -129,10 +160,15 @@ pub fn execution_state(execution: &Execution) -> State {
         Phase::Ended { verdict, .. } => of_verdict(verdict),
         Phase::Settled { .. } => State::Running,
         Phase::Open => {
-            if execution.steps.iter().all(|step| step.state == StepState::Waiting) {
-                State::Waiting
-            } else {
-                State::Running
+            let states: Vec<State> = (0..execution.steps.len()).map(|step| step_state(execution, step)).collect();
+            let open = || states.iter().filter(|state| !state.ended());
+            let active = || open().filter(|state| !matches!(state, State::Waiting | State::Held));
+            let all = |wanted: State| open().next().is_some() && open().all(|state| *state == wanted);
+            match () {
+                () if active().next().is_some() && active().all(|state| *state == State::Paused) => State::Paused,
+                () if states.iter().all(|state| *state == State::Waiting) => State::Waiting,
+                () if all(State::Held) => State::Held,
+                () => State::Running,
             }
         }
     }
@@ -147,16 +183,23 @@ pub fn of_exit(exit: &Exit, told: Option<StopCause>) -> Verdict {
         Some(StopCause::Operator) => {
             Verdict::Failed(Reason::new(Name::Stopped, format!("stopped by an operator; {how}")))
         }
+        Some(StopCause::Gang) => Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}"))),
         None if exit.oom => Verdict::Failed(Reason::new(Name::Oom, format!("killed for its memory; {how}"))),
         None if exit.code == 0 => Verdict::Succeeded,
         None => Verdict::Failed(Reason::new(Name::Exit, how)),
     }
 }
 
+/// The signal that an exit code tells of.
+#[must_use]
+pub fn signal_of(exit: &Exit) -> Option<i64> {
+    (129..=192).contains(&exit.code).then(|| exit.code - 128)
+}
+
 fn exit_text(exit: &Exit) -> String {
-    match exit.code {
-        code @ 129..=192 => format!("exit code {code} (128 + signal {})", code - 128),
-        code => format!("exit code {code}"),
+    match signal_of(exit) {
+        Some(signal) => format!("exit code {} (128 + signal {signal})", exit.code),
+        None => format!("exit code {}", exit.code),
     }
 }
 
@@ -166,6 +209,7 @@ pub fn of_loss(told: Option<StopCause>) -> Verdict {
     let after = match told {
         Some(StopCause::Timeout) => " after max_duration ran out",
         Some(StopCause::Operator) => " after an operator stopped it",
+        Some(StopCause::Gang) => " after it was told to end with its gang",
         None => "",
     };
     let message = format!("its container was removed by somebody else{after}; how it ended cannot be known");
@@ -176,15 +220,18 @@ pub fn of_loss(told: Option<StopCause>) -> Verdict {
 #[must_use]
 pub fn of_budget(state: &JobState, seconds: u32, away: Option<&str>) -> Option<Verdict> {
     match state {
-        JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } => {
+        JobState::Waiting | JobState::Held | JobState::Preparing | JobState::Prepared { .. } => {
             let message = budget_text(seconds, "before its process started", away);
             Some(Verdict::Failed(Reason::new(Name::Timeout, message)))
         }
-        JobState::Launching { .. } | JobState::Running { .. } | JobState::Stopping { .. } => {
+        JobState::Launching { .. }
+        | JobState::Running { .. }
+        | JobState::Paused { .. }
+        | JobState::Stopping { .. } => {
             let message = budget_text(seconds, "and Podman has not said how its process ended", away);
             Some(Verdict::Unknown(Reason::new(Name::EngineUnreachable, message)))
         }
-        JobState::Ended { .. } => None,
+        JobState::Ended { .. } | JobState::Requeued { .. } => None,
     }
 }
 
@@ -195,18 +242,28 @@ pub fn budget_text(seconds: u32, when: &str, away: Option<&str>) -> String {
     format!("the budget of {seconds} s ran out {when}{why}")
 }
 
-/// What the ends of its jobs mean for a step: the first failure, else the first unknown, else the first skip.
+/// What the ends of its jobs mean for a unit, once all of them are over. The launcher decides for its gang, if it ran.
 #[must_use]
-pub fn of_jobs(jobs: &[Job]) -> Verdict {
-    worst(jobs.iter().filter_map(|job| match &job.state {
-        JobState::Ended { verdict, .. } => Some(verdict),
-        JobState::Waiting
-        | JobState::Preparing
-        | JobState::Prepared { .. }
-        | JobState::Launching { .. }
-        | JobState::Running { .. }
-        | JobState::Stopping { .. } => None,
-    }))
+pub fn of_unit(execution: &Execution, step: usize, unit: usize) -> Option<Verdict> {
+    let planned = &execution.plan.steps[step];
+    let members = planned.unit(unit);
+    let jobs = execution.steps[step].jobs.get(members.clone())?;
+    if jobs.is_empty() || !jobs.iter().all(Job::ended) {
+        return None;
+    }
+    let launcher = members.zip(jobs).find(|(job, _)| planned.jobs()[*job].role == Role::Launcher);
+    match launcher {
+        Some((_, Job { state: JobState::Ended { verdict, run: Some(_), .. }, .. })) => Some(verdict.clone()),
+        Some(_) | None => Some(worst(jobs.iter().filter_map(Job::verdict))),
+    }
+}
+
+/// What the ends of its units mean for a step: the first failure, else the first unknown, else the first skip.
+#[must_use]
+pub fn of_step(execution: &Execution, step: usize) -> Verdict {
+    let units: Vec<Verdict> =
+        (0..execution.plan.steps[step].units()).filter_map(|unit| of_unit(execution, step, unit)).collect();
+    worst(units.iter())
 }
 
 /// What the ends of its steps mean for an execution. Any step that did not succeed is named.
@@ -219,6 +276,8 @@ pub fn of_execution(execution: &Execution) -> Verdict {
         let with_step = |reason: &Reason| Reason::new(reason.name, format!("step {}: {}", planned.id, reason.message));
         Some(match step.state.verdict()? {
             Verdict::Succeeded => Verdict::Succeeded,
+            // Nobody wanted it to run.
+            Verdict::Skipped(reason) if reason.name == Name::Condition => Verdict::Succeeded,
             Verdict::Failed(reason) => Verdict::Failed(with_step(reason)),
             Verdict::Skipped(reason) => Verdict::Skipped(with_step(reason)),
             Verdict::Unknown(reason) => Verdict::Unknown(with_step(reason)),
@@ -254,7 +313,11 @@ mod tests {
 
     #[test]
     fn a_timeout_or_stop_wins_over_every_exit() {
-        for exit in [Exit { code: 0, oom: false }, Exit { code: 143, oom: false }, Exit { code: 137, oom: true }] {
+        for exit in [
+            Exit { code: 0, oom: false, cpu_ms: None },
+            Exit { code: 143, oom: false, cpu_ms: None },
+            Exit { code: 137, oom: true, cpu_ms: None },
+        ] {
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Timeout))), Some(Name::Timeout), "{exit:?}");
             assert_eq!(name(&of_exit(&exit, Some(StopCause::Operator))), Some(Name::Stopped), "{exit:?}");
         }
@@ -262,17 +325,19 @@ mod tests {
 
     #[test]
     fn only_exit_0_of_a_process_that_was_left_alone_is_success() {
-        assert_eq!(of_exit(&Exit { code: 0, oom: false }, None), Verdict::Succeeded);
-        assert_eq!(name(&of_exit(&Exit { code: 0, oom: true }, None)), Some(Name::Oom));
-        assert_eq!(name(&of_exit(&Exit { code: 137, oom: true }, None)), Some(Name::Oom));
+        assert_eq!(of_exit(&Exit { code: 0, oom: false, cpu_ms: None }, None), Verdict::Succeeded);
+        assert_eq!(name(&of_exit(&Exit { code: 0, oom: true, cpu_ms: None }, None)), Some(Name::Oom));
+        assert_eq!(name(&of_exit(&Exit { code: 137, oom: true, cpu_ms: None }, None)), Some(Name::Oom));
         for code in [1, 3, 137, 255, -1] {
-            assert_eq!(name(&of_exit(&Exit { code, oom: false }, None)), Some(Name::Exit), "{code}");
+            assert_eq!(name(&of_exit(&Exit { code, oom: false, cpu_ms: None }, None)), Some(Name::Exit), "{code}");
         }
     }
 
     #[test]
     fn a_code_above_128_is_told_with_its_signal() {
-        let message = |code| of_exit(&Exit { code, oom: false }, None).reason().map(|reason| reason.message.clone());
+        let message = |code| {
+            of_exit(&Exit { code, oom: false, cpu_ms: None }, None).reason().map(|reason| reason.message.clone())
+        };
         assert_eq!(message(137).as_deref(), Some("exit code 137 (128 + signal 9)"));
         for (code, text) in [(128, "exit code 128"), (193, "exit code 193"), (3, "exit code 3")] {
             assert_eq!(message(code).as_deref(), Some(text));
@@ -315,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_step_is_the_worst_of_its_jobs_and_the_first_of_those() {
-        let of = |verdicts: &[Verdict]| of_jobs(&verdicts.iter().cloned().map(ended).collect::<Vec<_>>());
+        let of = |verdicts: &[Verdict]| worst(verdicts.iter());
         assert_eq!(of(&[Verdict::Succeeded, Verdict::Succeeded]), Verdict::Succeeded);
         assert_eq!(of(&[Verdict::Succeeded, skipped()]), skipped());
         assert_eq!(of(&[skipped(), unknown()]), unknown());
@@ -353,13 +418,11 @@ mod tests {
         assert_eq!(execution_state(&known), State::Running, "its report is not yet in the outbox");
         known.phase = Phase::Ended { verdict: skipped(), at: AT };
         assert_eq!(execution_state(&known), State::Skipped);
-        let preparing = Job { attempt: 1, state: JobState::Preparing };
-        let mut step = Step { state: StepState::Active { since: AT }, jobs: vec![preparing.clone(), preparing] };
-        assert_eq!(step_state(&step), State::Starting);
-        step.jobs[0].state = JobState::Running { container: "c".to_owned(), started: AT };
-        assert_eq!((step_state(&step), job_state(&step.jobs[0])), (State::Running, State::Running));
-        step.jobs.clear();
-        assert_eq!(step_state(&step), State::Running, "a transfer has no jobs to start");
+        known.steps[0].state = StepState::Active { since: AT };
+        known.steps[0].jobs[0].state = JobState::Preparing;
+        assert_eq!(step_state(&known, 0), State::Starting);
+        known.steps[0].jobs[0].state = JobState::Running { container: "c".to_owned(), started: AT };
+        assert_eq!((step_state(&known, 0), job_state(&known.steps[0].jobs[0])), (State::Running, State::Running));
     }
 
     #[test]
@@ -388,14 +451,16 @@ mod tests {
     fn ended(verdict: Verdict) -> Job {
         let run = Some(Run { container: "c".to_owned(), started: AT, exit: None });
         let remains = Remains::Cleared(Logs::default());
-        Job { attempt: 1, state: JobState::Ended { verdict, at: AT, run, remains } }
+        Job { attempt: 1, began: Some(AT), state: JobState::Ended { verdict, at: AT, run, remains }, ..Job::waiting() }
     }
 
     fn execution(verdicts: &[Verdict]) -> Execution {
+        let job = serde_json::json!({"pod_name": "p", "hostname": "t-p", "node": "mpu", "max_duration_seconds": 60,
+            "pod": {"image": "a:1", "command": null, "args": null, "env": [], "ports": [], "claim": "t.v"}});
         let steps: Vec<_> = (0..verdicts.len())
             .map(|index| {
                 serde_json::json!({"id": format!("S{index}"), "on_failure": "continue", "timeout_seconds": 360,
-                    "group": null, "after": [], "work": {"pod_run": {"jobs": []}}})
+                    "group": null, "after": [], "work": {"pod_run": {"jobs": [job]}}})
             })
             .collect();
         let plan: Plan = serde_json::from_value(serde_json::json!({
@@ -407,7 +472,7 @@ mod tests {
         .expect("a plan");
         let mut known = Execution::new(Arc::new(plan), false, AT);
         for (step, verdict) in known.steps.iter_mut().zip(verdicts) {
-            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone() };
+            step.state = StepState::Ended { since: Some(AT), at: AT, verdict: verdict.clone(), output: None };
         }
         known
     }

@@ -2,16 +2,23 @@
 //!
 //! Must not: ask Podman anything; images and free ports are found out at launch.
 
+mod errand;
+mod expand;
+mod planner;
+pub mod policy;
+mod work;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::document::{OnFailure, OperationInfo, Sequence};
-use crate::bundle::manifest::{Container, Port, Variable, claim};
-use crate::bundle::{ExecutionId, Hostname, NodeName, PodName, StepId, Tenant, VolumeName};
-use crate::reason::Name;
-use crate::verify::{Objection, Rejection, VerifiedBundle, VerifiedWork};
+pub use errand::{Errand, Transfer};
+pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
+pub use planner::plan;
+pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
+use crate::bundle::document::{OnFailure, OperationInfo};
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]
@@ -22,6 +29,8 @@ pub struct Board {
     pub default_node: NodeName,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// What its operator allows pods to ask for.
+    pub policy: policy::Policy,
 }
 
 /// An execution as it will be carried out.
@@ -35,6 +44,9 @@ pub struct Plan {
     pub operation: OperationInfo,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_grace_seconds: u32,
+    /// Units of it that may be alive at once; absent: all that its steps allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
     /// In order.
     pub steps: Vec<PlannedStep>,
 }
@@ -52,8 +64,34 @@ pub struct PlannedStep {
     pub group: Option<u32>,
     /// What must have happened before it may start.
     pub after: Vec<Dependency>,
+    /// What else decides about its jobs.
+    #[serde(default, skip_serializing_if = "Terms::are_plain")]
+    pub terms: Terms,
     /// What it does.
     pub work: Work,
+}
+
+/// What decides about the jobs of a step besides its place in the sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Further attempts.
+    pub retry: Retry,
+    /// When it may start.
+    pub window: Window,
+    /// What the output of an earlier step must say.
+    pub when: Option<When>,
+    /// Where its jobs come from, when they are not known before.
+    pub fan_out: Option<FanOut>,
+    /// What binds the jobs of each unit.
+    pub gang: Option<Gang>,
+    /// Units that may be alive at once; absent: all.
+    pub max_parallel: Option<u32>,
+}
+
+impl Terms {
+    fn are_plain(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One edge to an earlier step.
@@ -73,6 +111,8 @@ pub enum Needs {
     Ended,
     /// Its success; anything else skips the dependent step.
     Success,
+    /// The success of its unit at the same position; anything else skips the dependent unit.
+    Each,
 }
 
 /// What a step does.
@@ -84,57 +124,9 @@ pub enum Work {
         /// The jobs, in starting order.
         jobs: Vec<PlannedJob>,
     },
-    /// Places files of the bundle.
-    Uplink(Transfer),
-    /// Collects files of the volume.
-    Downlink(Transfer),
-}
-
-/// Files between the board and a volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The node whose Podman holds the volume.
-    pub node: NodeName,
-    /// The tenant's name for it.
-    pub volume: VolumeName,
-    /// Its Podman name.
-    pub claim: String,
-    /// Entries of the bundle to place, or paths and wildcards to collect.
-    pub sources: Vec<String>,
-    /// Folder in the volume, or of the namespace on the ground.
-    pub destination: String,
-}
-
-/// One pod's life, planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedJob {
-    /// The tenant's name for the pod.
-    pub pod_name: PodName,
-    /// Its name on the network.
-    pub hostname: Hostname,
-    /// Where it runs.
-    pub node: NodeName,
-    /// Seconds its process may run.
-    pub max_duration_seconds: u32,
-    /// What runs.
-    pub pod: PodSpec,
-}
-
-/// What runs in a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodSpec {
-    /// `NAME:TAG`.
-    pub image: String,
-    /// Replaces ENTRYPOINT.
-    pub command: Option<Vec<String>>,
-    /// Replaces CMD.
-    pub args: Option<Vec<String>>,
-    /// Environment.
-    pub env: Vec<Variable>,
-    /// Port maps.
-    pub ports: Vec<Port>,
-    /// Podman name of the volume at `/data`.
-    pub claim: String,
+    /// Runs no pods. Written as the errand alone.
+    #[serde(untagged)]
+    Errand(Errand),
 }
 
 impl Plan {
@@ -150,13 +142,47 @@ impl Plan {
 }
 
 impl PlannedStep {
-    /// The node that a transfer needs; none for pods, which have theirs each.
+    /// The node that an errand needs; none for pods, which have theirs each.
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {
         match &self.work {
             Work::PodRun { .. } => None,
-            Work::Uplink(transfer) | Work::Downlink(transfer) => Some(&transfer.node),
+            Work::Errand(errand) => Some(errand.node()),
         }
+    }
+
+    /// Whether it has no jobs of its own, now or later.
+    #[must_use]
+    pub fn is_errand(&self) -> bool {
+        !matches!(self.work, Work::PodRun { .. })
+    }
+
+    /// The earlier steps whose output decides about it.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<usize> {
+        let when = self.terms.when.iter().map(|when| when.step);
+        when.chain(self.terms.fan_out.iter().map(|fan_out| fan_out.step)).collect()
+    }
+
+    /// How many units it has.
+    #[must_use]
+    pub fn units(&self) -> usize {
+        self.jobs().last().map_or(0, |job| job.unit as usize + 1)
+    }
+
+    /// The indices of the jobs of a unit; they follow each other.
+    #[must_use]
+    pub fn unit(&self, unit: usize) -> Range<usize> {
+        let jobs = self.jobs();
+        let first = jobs.partition_point(|job| (job.unit as usize) < unit);
+        first..jobs.partition_point(|job| job.unit as usize <= unit)
+    }
+
+    /// What names a job within its step.
+    #[must_use]
+    pub fn label(&self, job: usize) -> String {
+        let label = self.jobs().get(job).map(|job| job.label.as_str()).unwrap_or_default();
+        if label.is_empty() { job.to_string() } else { label.to_owned() }
     }
 
     /// The jobs of a pod_run step; none for the others.
@@ -164,207 +190,8 @@ impl PlannedStep {
     pub fn jobs(&self) -> &[PlannedJob] {
         match &self.work {
             Work::PodRun { jobs } => jobs,
-            Work::Uplink(_) | Work::Downlink(_) => &[],
+            Work::Errand(_) => &[],
         }
     }
 }
 
-/// Plans a bundle for this board.
-///
-/// # Errors
-/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two
-/// Podmans.
-pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
-    let mut planner = Planner { bundle, board, objections: Vec::new() };
-    let steps = planner.steps();
-    if !planner.objections.is_empty() {
-        return Err(Rejection { code: Name::Invalid.code(), name: Name::Invalid, reasons: planner.objections });
-    }
-    let header = bundle.header();
-    Ok(Plan {
-        execution: header.execution,
-        tenant: header.tenant.clone(),
-        operation: header.operation.clone(),
-        stop_grace_seconds: board.stop_grace_seconds,
-        steps,
-    })
-}
-
-struct Planner<'a> {
-    bundle: &'a VerifiedBundle,
-    board: &'a Board,
-    objections: Vec<Objection>,
-}
-
-impl Planner<'_> {
-    fn steps(&mut self) -> Vec<PlannedStep> {
-        let groups = self.groups();
-        let homes = self.volume_homes();
-        let mut steps: Vec<PlannedStep> = Vec::new();
-        let mut previous: Vec<Dependency> = Vec::new();
-        let mut unit: Vec<Dependency> = Vec::new();
-        for (index, step) in self.bundle.steps().iter().enumerate() {
-            let joins = groups[index].is_some() && index > 0 && groups[index] == groups[index - 1];
-            if !joins && !unit.is_empty() {
-                previous = std::mem::take(&mut unit);
-            }
-            unit.push(Dependency { step: index, needs: Needs::Ended });
-            let document = &step.document;
-            let Some(work) = self.work(index, &homes) else { continue };
-            steps.push(PlannedStep {
-                id: document.id.clone(),
-                on_failure: document.on_failure,
-                timeout_seconds: document.timeout_seconds,
-                group: groups[index],
-                after: previous.clone(),
-                work,
-            });
-        }
-        self.within_groups(&groups);
-        steps
-    }
-
-    /// Adjacent steps that share a manifest are a group; a manifest of its own is none.
-    fn groups(&mut self) -> Vec<Option<u32>> {
-        let manifest = |index: usize| match &self.bundle.steps()[index].work {
-            VerifiedWork::PodRun(run, _) => Some(run.manifest.as_str()),
-            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => None,
-        };
-        let count = self.bundle.steps().len();
-        let mut groups = Vec::with_capacity(count);
-        let mut number = 0;
-        let mut torn = Vec::new();
-        let mut last_seen: BTreeMap<&str, usize> = BTreeMap::new();
-        for index in 0..count {
-            let mine = manifest(index);
-            let with_previous = mine.is_some() && index > 0 && manifest(index - 1) == mine;
-            let with_next = mine.is_some() && index + 1 < count && manifest(index + 1) == mine;
-            if with_next && !with_previous {
-                number += 1;
-            }
-            groups.push((with_previous || with_next).then_some(number));
-            if let Some(path) = mine
-                && last_seen.insert(path, index).is_some_and(|at| at + 1 != index)
-            {
-                torn.push((index, path.to_owned()));
-            }
-        }
-        for (index, path) in torn {
-            self.object(index, "pod_run.manifest", format!("`{path}` is shared with a step that is not adjacent"));
-        }
-        groups
-    }
-
-    fn node(&mut self, index: usize, asked: &NodeName) -> Option<NodeName> {
-        let name = if asked.as_str() == "default" { &self.board.default_node } else { asked };
-        if self.board.nodes.contains_key(name) {
-            return Some(name.clone());
-        }
-        let known: Vec<&str> = self.board.nodes.keys().map(NodeName::as_str).collect();
-        self.object(
-            index,
-            "pod_run.node",
-            format!("unknown node `{asked}`, this board has: {}, default", known.join(", ")),
-        );
-        None
-    }
-
-    /// The node where each volume lives: that of the pods that mount it.
-    fn volume_homes(&mut self) -> BTreeMap<VolumeName, NodeName> {
-        let mut homes: BTreeMap<VolumeName, NodeName> = BTreeMap::new();
-        for (index, step) in self.bundle.steps().iter().enumerate() {
-            let VerifiedWork::PodRun(run, _) = &step.work else { continue };
-            let Some(node) = self.node(index, &run.node) else { continue };
-            match homes.get(&run.volume) {
-                Some(home) if self.board.nodes.get(home) != self.board.nodes.get(&node) => {
-                    let message = format!(
-                        "volume `{}` would be on `{home}` and on `{node}`, which have Podmans of their own",
-                        run.volume
-                    );
-                    self.object(index, "pod_run.volume", message);
-                }
-                Some(_) => {}
-                None => {
-                    homes.insert(run.volume.clone(), node);
-                }
-            }
-        }
-        homes
-    }
-
-    fn work(&mut self, index: usize, homes: &BTreeMap<VolumeName, NodeName>) -> Option<Work> {
-        let tenant = &self.bundle.header().tenant;
-        let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
-        match &self.bundle.steps()[index].work {
-            VerifiedWork::Uplink(uplink) => Some(Work::Uplink(Transfer {
-                node: home(&uplink.volume),
-                volume: uplink.volume.clone(),
-                claim: claim(tenant, &uplink.volume),
-                sources: uplink.files.clone(),
-                destination: uplink.destination.clone(),
-            })),
-            VerifiedWork::Downlink(downlink) => Some(Work::Downlink(Transfer {
-                node: home(&downlink.volume),
-                volume: downlink.volume.clone(),
-                claim: claim(tenant, &downlink.volume),
-                sources: downlink.sources.clone(),
-                destination: downlink.destination.clone(),
-            })),
-            VerifiedWork::PodRun(run, container) => {
-                let job = PlannedJob {
-                    pod_name: run.pod_name.clone(),
-                    hostname: run.pod.clone(),
-                    node: homes.get(&run.volume).and(self.resolved(&run.node))?,
-                    max_duration_seconds: run.max_duration_seconds,
-                    pod: pod(container, claim(tenant, &run.volume)),
-                };
-                Some(Work::PodRun { jobs: vec![job] })
-            }
-        }
-    }
-
-    /// A node that `volume_homes` has already found legal.
-    fn resolved(&self, asked: &NodeName) -> Option<NodeName> {
-        let name = if asked.as_str() == "default" { &self.board.default_node } else { asked };
-        self.board.nodes.contains_key(name).then(|| name.clone())
-    }
-
-    fn within_groups(&mut self, groups: &[Option<u32>]) {
-        let bundle = self.bundle;
-        let mut names: BTreeSet<(u32, &Hostname)> = BTreeSet::new();
-        let mut ports: BTreeSet<(u32, u16, &'static str)> = BTreeSet::new();
-        for (index, step) in bundle.steps().iter().enumerate() {
-            let VerifiedWork::PodRun(run, container) = &step.work else { continue };
-            let unit = groups[index].unwrap_or(u32::MAX - u32::try_from(index).unwrap_or(0));
-            if !names.insert((unit, &run.pod)) {
-                self.object(index, "pod_run.pod", format!("hostname `{}` is taken twice in its group", run.pod));
-            }
-            for port in &container.ports {
-                let protocol = port.protocol.lower_case();
-                if !ports.insert((unit, port.host_port, protocol)) {
-                    let message = format!("host port {}/{protocol} is taken twice in its group", port.host_port);
-                    self.object(index, "ports", message);
-                }
-            }
-        }
-    }
-
-    fn object(&mut self, index: usize, field: &str, message: String) {
-        self.objections.push(Objection {
-            file: Sequence::PATH.to_owned(),
-            field: format!("steps[{index}].{field}"),
-            message,
-        });
-    }
-}
-
-fn pod(container: &Container, claim: String) -> PodSpec {
-    PodSpec {
-        image: container.image.clone(),
-        command: container.command.clone(),
-        args: container.args.clone(),
-        env: container.env.clone(),
-        ports: container.ports.clone(),
-        claim,
-    }
-}

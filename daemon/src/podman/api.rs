@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -14,7 +15,9 @@ use podman_api::opts::{VolumeCreateOpts, VolumeListOpts};
 use podman_api::{Id, Podman, models};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
+use super::accounting::Manager;
 use super::inspected::Inspected;
 use crate::wire;
 
@@ -64,13 +67,14 @@ impl ApiError {
 pub struct Endpoint {
     socket: PathBuf,
     podman: Podman,
+    groups: Arc<OnceCell<Option<Manager>>>,
 }
 
 impl Endpoint {
     /// The Podman behind a Unix socket. Nothing is connected yet.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), podman: Podman::unix(socket) }
+        Self { socket: socket.to_owned(), podman: Podman::unix(socket), groups: Arc::default() }
     }
 
     /// Its socket.
@@ -130,6 +134,23 @@ impl Endpoint {
     pub async fn network_backend(&self) -> Result<String, ApiError> {
         let info: Value = self.parsed(&self.raw(LOOK, Method::GET, "/info", wire::empty()).await?)?;
         Ok(info.pointer("/host/networkBackend").and_then(Value::as_str).unwrap_or("unknown").to_owned())
+    }
+
+    /// Who makes its control groups, asked once; nobody where that takes rights that it lacks.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn group_manager(&self) -> Result<Option<Manager>, ApiError> {
+        let ask = || async {
+            let info: Value = self.parsed(&self.raw(LOOK, Method::GET, "/info", wire::empty()).await?)?;
+            let rootless = info.pointer("/host/security/rootless").and_then(Value::as_bool).unwrap_or(true);
+            Ok(match info.pointer("/host/cgroupManager").and_then(Value::as_str) {
+                Some("cgroupfs") if !rootless => Some(Manager::Cgroupfs),
+                Some("systemd") if !rootless => Some(Manager::Systemd),
+                Some(_) | None => None,
+            })
+        };
+        self.groups.get_or_try_init(ask).await.copied()
     }
 
     /// The id of a local image, if it is aboard.
@@ -246,6 +267,38 @@ impl Endpoint {
     /// When it cannot be started.
     pub async fn start(&self, id: &str) -> Result<(), ApiError> {
         self.raw(WORK, Method::POST, &format!("/containers/{id}/start"), wire::empty()).await.map(|_| ())
+    }
+
+    /// Freezes the processes of a container.
+    ///
+    /// # Errors
+    /// When it does not run or cannot be frozen.
+    pub async fn pause(&self, id: &str) -> Result<(), ApiError> {
+        self.raw(WORK, Method::POST, &format!("/containers/{id}/pause"), wire::empty()).await.map(|_| ())
+    }
+
+    /// Thaws the processes of a container.
+    ///
+    /// # Errors
+    /// When they are not frozen or cannot be thawed.
+    pub async fn unpause(&self, id: &str) -> Result<(), ApiError> {
+        self.raw(WORK, Method::POST, &format!("/containers/{id}/unpause"), wire::empty()).await.map(|_| ())
+    }
+
+    /// The ids of all containers with a label, whatever their state.
+    ///
+    /// # Errors
+    /// When Podman does not answer.
+    pub async fn labelled(&self, label: &str) -> Result<Vec<String>, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Listed {
+            id: String,
+        }
+        let filters = wire::encoded(&serde_json::json!({"label": [label]}).to_string());
+        let path = format!("/containers/json?all=true&filters={filters}");
+        let found: Vec<Listed> = self.parsed(&self.raw(LOOK, Method::GET, &path, wire::empty()).await?)?;
+        Ok(found.into_iter().map(|listed| listed.id).collect())
     }
 
     /// Sends a signal to the process of a container. One that does not run is left alone.

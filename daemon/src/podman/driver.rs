@@ -5,15 +5,16 @@
 //! Must not: decide; it answers with facts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounting;
 use super::api::{ApiError, Endpoint};
-use super::console::{self, ConsoleError};
+use super::clear::{Rest, try_clear};
+use super::export::Written;
 use super::failure;
+use super::freeze::told;
 use super::health::Health;
-use super::inspected::Inspected;
 use super::turns::Turns;
 use crate::bundle::NodeName;
 use crate::config::Settings;
@@ -21,8 +22,9 @@ use crate::downlink::Outbox;
 use crate::handle::Handle;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
+use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
-use crate::sequence::state::{AttemptId, Exit, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
@@ -53,6 +55,7 @@ pub struct Driver {
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
+    pub(super) written: Written,
     health: Health,
     pub(super) outbox: Outbox,
     pub(super) handle: Handle,
@@ -63,14 +66,23 @@ impl Driver {
     #[must_use]
     pub fn new(settings: Arc<Settings>, outbox: Outbox, health: Health, handle: Handle) -> Self {
         let nodes = settings.nodes.iter().map(|(name, socket)| (name.clone(), Endpoint::new(socket))).collect();
-        Self { settings, nodes, network_turn: Arc::default(), turns: Turns::default(), health, outbox, handle }
+        Self {
+            settings,
+            nodes,
+            network_turn: Arc::default(),
+            turns: Turns::default(),
+            written: Written::default(),
+            health,
+            outbox,
+            handle,
+        }
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.
     #[must_use]
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh = Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone());
-        Self { turns: self.turns.clone(), ..fresh }
+        Self { turns: self.turns.clone(), written: self.written.clone(), ..fresh }
     }
 
     /// Begins to carry out an effect and returns at once.
@@ -79,12 +91,18 @@ impl Driver {
             Effect::Prepare(attempt)
             | Effect::Watch(attempt, _)
             | Effect::Signal(attempt, ..)
-            | Effect::Clear(attempt) => Some(attempt.execution),
-            Effect::Launch(members) => members.first().map(|(attempt, _)| attempt.execution),
-            Effect::Place { execution, .. } | Effect::Collect { execution, .. } | Effect::Report(execution) => {
-                Some(*execution)
-            }
+            | Effect::Clear(attempt, _) => Some(attempt.execution),
+            Effect::Launch(members) | Effect::Pause(members) | Effect::Resume(members) => members.first().map(|(attempt, _)| attempt.execution),
+            Effect::Read { execution, .. }
+            | Effect::Errand { execution, .. }
+            | Effect::Report(execution)
+            | Effect::Purge(execution) => Some(*execution),
         };
+        if let Effect::Purge(id) = effect {
+            let driver = self.clone();
+            tokio::spawn(async move { driver.purge(id).await });
+            return;
+        }
         let Some(execution) = id.and_then(|id| board.live.get(&id)).cloned() else {
             tracing::error!(?effect, "an effect of an execution that is not live");
             return;
@@ -97,15 +115,17 @@ impl Driver {
         }
         tokio::spawn(async move {
             match effect {
-                Effect::Prepare(_) => {}
+                Effect::Prepare(_) | Effect::Purge(_) => {}
                 Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
                 }
-                Effect::Clear(attempt) => driver.clear(&execution, attempt, occasion).await,
-                Effect::Place { step, .. } => driver.transfer(&execution, step).await,
-                Effect::Collect { step, .. } => driver.transfer(&execution, step).await,
+                Effect::Pause(members) => driver.freeze(&execution, members, Freeze::Frozen).await,
+                Effect::Resume(members) => driver.freeze(&execution, members, Freeze::Thawing).await,
+                Effect::Clear(attempt, disposal) => driver.clear(&execution, attempt, (disposal, occasion)).await,
+                Effect::Read { step, .. } => driver.read_outputs(&execution, step).await,
+                Effect::Errand { step, .. } => driver.transfer(&execution, step).await,
                 Effect::Report(id) => driver.report(id, &execution).await,
             }
         });
@@ -122,6 +142,11 @@ impl Driver {
     pub(super) fn endpoint(&self, node: &NodeName) -> Result<&Endpoint, Reason> {
         let gone = || Reason::new(Name::EngineUnreachable, format!("node `{node}` is no longer in the configuration"));
         self.nodes.get(node).ok_or_else(gone)
+    }
+
+    /// Every Podman of the configuration.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.nodes.values()
     }
 
     /// Calls until Podman answers or nobody wants the answer any more (`None`).
@@ -226,7 +251,7 @@ impl Driver {
         let living = |board: &Board| {
             matches!(
                 board.job(&attempt).map(|job| &job.state),
-                Some(JobState::Running { .. } | JobState::Stopping { .. })
+                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. })
             )
         };
         loop {
@@ -239,10 +264,16 @@ impl Driver {
                 Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
                 Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
-                Some(Ok(Inspected { state, .. })) => {
-                    let exit = Exit { code: state.exit_code, oom: state.oom_killed };
-                    return self.tell(attempt, Report::Exited(exit)).await;
-                }
+                // A Podman that stops answering just now is asked from the start.
+                Some(Ok(found)) => match self.export(endpoint, execution, attempt, &found).await {
+                    Ok(()) => {
+                        let exit =
+                            accounting::exit(endpoint, &Self::job(execution, attempt).pod, &attempt, &found.state)
+                                .await;
+                        return self.tell(attempt, Report::Exited(exit)).await;
+                    }
+                    Err(error) => tracing::warn!(%container, %error, "failed to take console output, will try again"),
+                },
                 Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
                 Some(Err(error)) => {
                     tracing::warn!(%container, %error, "failed to look at a container, will look again");
@@ -262,13 +293,14 @@ impl Driver {
             Signal::Kill => "KILL",
         };
         let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Stopping { signal: told, .. }) if *told == signal);
-        if let Some(Err(error)) = self.answered(endpoint, wanted, || endpoint.signal(container, word)).await {
+        if let Some(Err(error)) = self.answered(endpoint, wanted, || told(endpoint, container, word)).await {
             tracing::error!(%container, %error, "failed to send SIG{word}");
         }
     }
 
-    async fn clear(&self, execution: &Execution, attempt: AttemptId, occasion: Occasion) {
-        let endpoint = match self.endpoint(&Self::job(execution, attempt).node) {
+    async fn clear(&self, execution: &Execution, attempt: AttemptId, (disposal, occasion): (Disposal, Occasion)) {
+        let job = Self::job(execution, attempt);
+        let endpoint = match self.endpoint(&job.node) {
             Ok(endpoint) => endpoint,
             Err(reason) => {
                 // Nobody can get at it any more; an execution must not wait for that.
@@ -278,16 +310,20 @@ impl Driver {
         };
         let owed = |board: &Board| {
             let state = board.job(&attempt).map(|job| &job.state);
-            matches!(state, Some(JobState::Ended { remains: Remains::Owed, .. }))
+            matches!(
+                state,
+                Some(JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. })
+            )
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
-        let limit = self.settings.log_bytes;
+        let export = !self.written.take(attempt);
+        let rest = Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export, disposal };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
         loop {
-            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &name, &kept, limit));
+            let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &rest));
             match cleared.await {
                 None => return,
                 Some(Ok(Ok(_))) if std::mem::take(&mut on_the_way) => {
@@ -309,28 +345,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// Keeps the console output of a container, then removes it; one that lives is killed first.
-async fn try_clear(
-    endpoint: &Endpoint,
-    name: &str,
-    kept: &Path,
-    limit: u64,
-) -> Result<Result<Logs, ConsoleError>, ApiError> {
-    let mut found = match endpoint.inspect(name).await {
-        Ok(found) => found,
-        Err(ApiError::NotFound(_)) => return Ok(Ok(console::kept(kept))),
-        Err(error) => return Err(error),
-    };
-    if found.state.alive() {
-        endpoint.signal(&found.id, "KILL").await?;
-        endpoint.wait(&found.id, super::api::LOOK).await?;
-        found = endpoint.inspect(name).await?;
-    }
-    let logs = console::keep(endpoint, &found, kept, limit).await;
-    if logs.is_ok() {
-        endpoint.remove(&found.id).await?;
-    }
-    Ok(logs)
 }

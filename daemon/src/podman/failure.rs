@@ -32,6 +32,10 @@ fn name(message: &str) -> Name {
         Name::ExecFormat
     } else if runc || crun {
         Name::CommandNotFound
+    } else if says("unable to find user") || says("unable to find group") {
+        Name::UserMissing
+    } else if says("workdir \"") && (says("does not exist on container") || says("is not a directory")) {
+        Name::WorkdirMissing
     } else if says("image not known") || says("no such image") {
         Name::ImageMissing
     } else {
@@ -68,7 +72,10 @@ mod tests {
             ("crun: the path `/data` is not a regular file: Operation not permitted", Name::CommandNotFound),
             ("cannot listen on the TCP port: listen tcp4 :18099: bind: address already in use", Name::PortInUse),
             ("exec /bin/x: exec format error", Name::ExecFormat),
-            ("workdir \"/no/dir\" does not exist on container abc", Name::StartError),
+            ("workdir \"/no/dir\" does not exist on container abc", Name::WorkdirMissing),
+            ("workdir \"/etc/passwd\" exists on container abc, but is not a directory", Name::WorkdirMissing),
+            ("unable to find user nobodyknows: no matching entries in passwd file", Name::UserMissing),
+            ("unable to find group nogrp: no matching entries in group file", Name::UserMissing),
             ("localhost/nope:1: image not known", Name::ImageMissing),
         ] {
             assert_eq!(name(message), expected, "{message}");

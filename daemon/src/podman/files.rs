@@ -44,26 +44,54 @@ pub fn open_volume(mountpoint: &Path) -> Result<Dir, Reason> {
 /// # Errors
 /// Names the file and the cause; files placed before it stay.
 pub fn place(volume: &Dir, destination: &str, sources: &[PathBuf]) -> Result<(), Reason> {
-    if !destination.is_empty() {
-        volume.create_dir_all(destination).map_err(failed("make the folder", destination))?;
-    }
+    make_folder(volume, destination)?;
     for source in sources {
         let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let target = join(destination, &name);
-        let part = join(destination, &format!(".{name}.perigee-part"));
-        let copied = (|| {
-            let mut input = File::open(source)?;
-            let mut output = volume.create(&part)?;
-            io::copy(&mut input, &mut output)?;
-            output.sync_all()?;
-            volume.rename(&part, volume, &target)
-        })();
-        if let Err(error) = copied {
-            let _ = volume.remove_file(&part);
-            return Err(failed("place", &target)(error));
-        }
+        File::open(source)
+            .and_then(|mut input| replace(volume, destination, &name, &mut input))
+            .map_err(failed("place", &target))?;
     }
-    let folder = if destination.is_empty() { "." } else { destination };
+    flush_folder(volume, destination)
+}
+
+/// Writes one file of the volume, replacing what is there, in the same way.
+///
+/// # Errors
+/// Names the file and the cause; what was there stays.
+pub fn write(volume: &Dir, path: &str, mut content: &[u8]) -> Result<(), Reason> {
+    let name = base_name(path);
+    let folder = path.strip_suffix(name).unwrap_or_default().trim_end_matches('/');
+    make_folder(volume, folder)?;
+    replace(volume, folder, name, &mut content).map_err(failed("write", path))?;
+    flush_folder(volume, folder)
+}
+
+fn make_folder(volume: &Dir, folder: &str) -> Result<(), Reason> {
+    if folder.is_empty() {
+        return Ok(());
+    }
+    volume.create_dir_all(folder).map_err(failed("make the folder", folder))
+}
+
+fn replace(volume: &Dir, folder: &str, name: &str, content: &mut dyn io::Read) -> io::Result<()> {
+    let part = join(folder, &format!(".{name}.perigee-part"));
+    let written = (|| {
+        // What lies there is a rest of ours, or a trap: a pipe would never take the first byte.
+        let _ = volume.remove_file(&part);
+        let mut output = volume.open_with(&part, OpenOptions::new().write(true).create_new(true))?;
+        io::copy(content, &mut output)?;
+        output.sync_all()?;
+        volume.rename(&part, volume, join(folder, name))
+    })();
+    if written.is_err() {
+        let _ = volume.remove_file(&part);
+    }
+    written
+}
+
+fn flush_folder(volume: &Dir, folder: &str) -> Result<(), Reason> {
+    let folder = if folder.is_empty() { "." } else { folder };
     let flushed = volume.open(folder).and_then(|folder| folder.sync_all());
     flushed.map_err(failed("flush the folder", folder))
 }

@@ -61,6 +61,12 @@ impl InspectedState {
         self.has_started() && matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
     }
 
+    /// Whether its processes are frozen.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.status == "paused"
+    }
+
     /// Whether its process lives.
     #[must_use]
     pub fn alive(&self) -> bool {

@@ -1,17 +1,22 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves
-//! files through [`files`], `turns` keeps making and clearing apart; [`console`] keeps output; [`health`] knows which
-//! Podman answers.
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `transfer` moves files through
+//! [`files`], `clear` removes what is left of an attempt, `turns` keeps making and clearing apart; [`console`] keeps
+//! output and `export` writes it into volumes; [`accounting`] reads what an attempt used; [`health`] knows which Podman
+//! answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
+pub mod accounting;
 pub mod api;
+mod clear;
 pub mod console;
 pub mod create;
 pub mod driver;
+mod export;
 pub mod failure;
 pub mod files;
+mod freeze;
 pub mod health;
 mod inspected;
 pub mod prepare;

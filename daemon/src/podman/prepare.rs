@@ -3,8 +3,9 @@
 //! Must not: leave a container behind when it says that it could not make one.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
+use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::create::Container;
 use super::driver::{Driver, SETTLE};
@@ -91,13 +92,14 @@ impl Driver {
             Ok(image) => image,
             Err(reason) => return Ok(Err(reason)),
         };
-        if let Some(taken) = job.pod.ports.iter().find(|port| !port_is_free(port)) {
-            let message = format!("host port {} is taken; free it, then send the operation again", shown(taken));
-            return Ok(Err(Reason::new(Name::PortInUse, message)));
+        if let Some(reason) = job.pod.ports.iter().find_map(port_trouble) {
+            return Ok(Err(reason));
         }
         let network = self.network(endpoint, execution).await?;
         endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &attempt));
         let container = Container {
+            group: group.as_ref().map(Group::parent),
             name: &name,
             image: &image,
             network: &network,
@@ -118,6 +120,9 @@ impl Driver {
             Err(error) if error.unreachable() => Err(error),
             Err(error) => {
                 endpoint.remove(&id).await?;
+                if let Some(group) = group {
+                    group.remove_soon();
+                }
                 Ok(Err(with_leaks(failure::reason(&error), &job.pod.ports)))
             }
         }
@@ -173,7 +178,8 @@ pub fn image_candidates(reference: &str, prefixes: &[String]) -> Vec<String> {
 }
 
 fn shown(port: &Port) -> String {
-    format!("{}/{}", port.host_port, port.protocol.lower_case())
+    let address = port.host_ip.map(|address| format!("{address}:")).unwrap_or_default();
+    format!("{address}{}/{}", port.host_port, port.protocol.lower_case())
 }
 
 /// A start that failed may leave Podman's service listening on the host ports: whoever wants them next must know why.
@@ -190,13 +196,24 @@ fn with_leaks(reason: Reason, ports: &[Port]) -> Reason {
     Reason::new(reason.name, message)
 }
 
-/// Asked before Podman is: a launch that fails on a taken port leaves Podman's service listening on its others.
 fn port_is_free(port: &Port) -> bool {
-    let address = ("0.0.0.0", port.host_port);
-    match port.protocol {
-        Protocol::Tcp => TcpListener::bind(address).is_ok(),
-        Protocol::Udp => UdpSocket::bind(address).is_ok(),
+    port_trouble(port).is_none()
+}
+
+/// Asked before Podman is: a launch that fails on a taken port leaves Podman's service listening on its others.
+fn port_trouble(port: &Port) -> Option<Reason> {
+    let address = (port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED), port.host_port);
+    let bound = match port.protocol {
+        Protocol::Tcp => TcpListener::bind(address).map(drop),
+        Protocol::Udp => UdpSocket::bind(address).map(drop),
+    };
+    let error = bound.err()?;
+    if error.kind() == std::io::ErrorKind::AddrNotAvailable {
+        let message = format!("host_ip {} is not an address of this board", address.0);
+        return Some(Reason::new(Name::StartError, message));
     }
+    let message = format!("host port {} is taken; free it, then send the operation again", shown(port));
+    Some(Reason::new(Name::PortInUse, message))
 }
 
 #[cfg(test)]

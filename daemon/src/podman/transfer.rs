@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::driver::{Driver, RETRY_FIRST, RETRY_MAX};
 use super::{failure, files};
 use crate::bundle::ExecutionId;
-use crate::plan::{Transfer, Work};
+use crate::plan::{Errand, Transfer, Work};
 use crate::reason::{Name, Reason};
 use crate::sequence::state::StepState;
 use crate::sequence::{Board, Event, Execution};
@@ -22,8 +22,8 @@ impl Driver {
             matches!(state, Some(StepState::Active { .. }))
         };
         let (transfer, collects) = match &execution.plan.steps[step].work {
-            Work::Uplink(transfer) => (transfer, false),
-            Work::Downlink(transfer) => (transfer, true),
+            Work::Errand(Errand::Uplink(transfer)) => (transfer, false),
+            Work::Errand(Errand::Downlink(transfer)) => (transfer, true),
             Work::PodRun { .. } => return,
         };
         let volume = match self.endpoint(&transfer.node) {
@@ -41,7 +41,7 @@ impl Driver {
             Err(reason) => Err(reason),
             Ok(mountpoint) => self.move_files(execution, step, transfer.clone(), mountpoint, collects).await,
         };
-        self.handle.report(Event::Transferred { execution: id, step, result }).await;
+        self.handle.report(Event::ErrandEnded { execution: id, step, result: result.map(|()| None) }).await;
     }
 
     async fn move_files(

@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
-use super::record::{Record, Recorded};
-use super::state::{Board, Execution, Job, JobState, Phase, Remains, Run, Step, StepState, Verdict};
+use super::job;
+use super::record::{Record, Recorded, Repeat};
+use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Remains, Step, StepState, Verdict};
 use crate::bundle::ExecutionId;
+use crate::plan::{self, Plan, Work};
+use crate::reason::{Name, Reason};
 use crate::time::Timestamp;
 
 /// A record that does not fit the state it meets.
@@ -19,7 +22,7 @@ pub struct Illegal {
 }
 
 impl Illegal {
-    fn new(recorded: &Recorded, state: &impl std::fmt::Debug) -> Box<Self> {
+    pub(super) fn new(recorded: &Recorded, state: &impl std::fmt::Debug) -> Box<Self> {
         Box::new(Self {
             execution: recorded.execution,
             record: format!("{:?}", recorded.record),
@@ -41,6 +44,10 @@ pub fn apply(board: &mut Board, recorded: &Recorded) -> Result<Option<Arc<Execut
         board.live.insert(id, Arc::new(Execution::new(plan.clone(), *held, recorded.at)));
         return Ok(None);
     }
+    // Its identity stays known, so that its bundle never runs again.
+    if recorded.record == Record::Purged && board.ended.contains(&id) {
+        return Ok(None);
+    }
     let execution = board.live.get_mut(&id).ok_or_else(|| *Illegal::new(recorded, &"not live"))?;
     advance(Arc::make_mut(execution), recorded).map_err(|illegal| *illegal)?;
     if !matches!(execution.phase, Phase::Ended { .. }) {
@@ -57,7 +64,7 @@ pub fn apply(board: &mut Board, recorded: &Recorded) -> Result<Option<Arc<Execut
 pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {
     let at = recorded.at;
     match &recorded.record {
-        Record::Accepted { .. } => return Err(Illegal::new(recorded, &execution.phase)),
+        Record::Accepted { .. } | Record::Purged => return Err(Illegal::new(recorded, &execution.phase)),
         Record::Released => match execution.phase {
             Phase::Held => execution.phase = Phase::Open,
             Phase::Open | Phase::Settled { .. } | Phase::Ended { .. } => {
@@ -70,29 +77,46 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
             Phase::Settled { .. } | Phase::Ended { .. } => return Err(Illegal::new(recorded, &execution.phase)),
         },
         Record::Ended => end(execution, recorded)?,
-        Record::StepStarted { step } | Record::StepEnded { step, .. } => {
-            let Some(step) = execution.steps.get_mut(*step) else {
-                return Err(Illegal::new(recorded, &"without that step"));
-            };
+        Record::StepStarted { step }
+        | Record::StepEnded { step, .. }
+        | Record::StepHeld { step }
+        | Record::StepReleased { step }
+        | Record::StepReading { step } => {
+            let step = step_mut(execution, *step, recorded)?;
             advance_step(step, recorded)?;
         }
-        Record::JobPreparing { step, job, .. }
+        Record::StepTaken { step, pieces } => take(execution, *step, pieces.as_deref(), recorded)?,
+        Record::UnitRequeued { step, unit, cause, pause_ms } => {
+            requeue(execution, (*step, *unit), (*cause, *pause_ms), recorded)?;
+        }
+        Record::JobHeld { step, job }
+        | Record::JobReleased { step, job }
+        | Record::JobPreparing { step, job, .. }
         | Record::JobPrepared { step, job, .. }
         | Record::JobLaunching { step, job }
         | Record::JobStarted { step, job }
+        | Record::JobPausing { step, job }
+        | Record::JobPaused { step, job }
+        | Record::JobResuming { step, job }
+        | Record::JobResumed { step, job, .. }
         | Record::JobStopping { step, job, .. }
         | Record::JobEnded { step, job, .. }
         | Record::JobCleared { step, job, .. } => {
-            let Some(job) = execution.steps.get_mut(*step).and_then(|step| step.jobs.get_mut(*job)) else {
+            let Some(known) = execution.steps.get_mut(*step).and_then(|step| step.jobs.get_mut(*job)) else {
                 return Err(Illegal::new(recorded, &"without that job"));
             };
-            job.state = next_job_state(job, recorded)?;
-            if let Record::JobPreparing { attempt, .. } = recorded.record {
-                job.attempt = attempt;
-            }
+            job::advance(known, recorded)?;
         }
     }
     Ok(())
+}
+
+fn step_mut<'a>(
+    execution: &'a mut Execution,
+    step: usize,
+    recorded: &Recorded,
+) -> Result<&'a mut Step, Box<Illegal>> {
+    execution.steps.get_mut(step).ok_or_else(|| Illegal::new(recorded, &"without that step"))
 }
 
 fn end(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {
@@ -109,14 +133,20 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
     let at = recorded.at;
     step.state = match (&recorded.record, &step.state) {
         (Record::StepStarted { .. }, StepState::Waiting) => StepState::Active { since: at },
-        (Record::StepEnded { verdict, .. }, StepState::Waiting) => {
-            for job in &mut step.jobs {
+        (Record::StepHeld { .. }, StepState::Waiting) => StepState::Held,
+        (Record::StepReleased { .. }, StepState::Held) => StepState::Waiting,
+        (Record::StepReading { .. }, StepState::Waiting | StepState::Held) if step.input == Input::Unread => {
+            step.input = Input::Reading;
+            step.state.clone()
+        }
+        (Record::StepEnded { verdict, output, .. }, StepState::Waiting | StepState::Held) => {
+            for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
                 job.state = never_started(verdict, at);
             }
-            StepState::Ended { since: None, at, verdict: verdict.clone() }
+            StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
-        (Record::StepEnded { verdict, .. }, StepState::Active { since }) => {
-            StepState::Ended { since: Some(*since), at, verdict: verdict.clone() }
+        (Record::StepEnded { verdict, output, .. }, StepState::Active { since }) => {
+            StepState::Ended { since: Some(*since), at, verdict: verdict.clone(), output: *output }
         }
         (_, state) => return Err(Illegal::new(recorded, state)),
     };
@@ -127,62 +157,65 @@ fn never_started(verdict: &Verdict, at: Timestamp) -> JobState {
     JobState::Ended { verdict: verdict.clone(), at, run: None, remains: Remains::Nothing }
 }
 
-fn next_job_state(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
-    let at = recorded.at;
-    Ok(match (&recorded.record, &job.state) {
-        (Record::JobPreparing { .. }, JobState::Waiting | JobState::Preparing | JobState::Prepared { .. }) => {
-            JobState::Preparing
+/// The outputs let a step run; pieces become its jobs.
+fn take(
+    execution: &mut Execution,
+    index: usize,
+    pieces: Option<&[String]>,
+    recorded: &Recorded,
+) -> Result<(), Box<Illegal>> {
+    let plan = execution.plan.clone();
+    let step = step_mut(execution, index, recorded)?;
+    if step.input != Input::Reading {
+        return Err(Illegal::new(recorded, step));
+    }
+    step.input = Input::Taken;
+    if let Some(pieces) = pieces {
+        let jobs = fan_out(&plan, index, pieces).ok_or_else(|| Illegal::new(recorded, &"without a fan-out"))?;
+        step.jobs = vec![Job::waiting(); jobs.len()];
+        Arc::make_mut(&mut execution.plan).steps[index].work = Work::PodRun { jobs };
+    }
+    Ok(())
+}
+
+/// The jobs that pieces of an output ask for.
+fn fan_out(plan: &Plan, step: usize, pieces: &[String]) -> Option<Vec<plan::PlannedJob>> {
+    let fan_out = plan.steps.get(step)?.terms.fan_out.as_ref()?;
+    let commands: Vec<String> = pieces
+        .iter()
+        .enumerate()
+        .map(|(item, piece)| plan::filled(&fan_out.command, &[piece.as_str()], item))
+        .collect();
+    plan::expand(std::slice::from_ref(&*fan_out.template), &plan::Expansion::Commands(&commands)).ok()
+}
+
+/// Every job of a unit gets another attempt; all of them are over.
+fn requeue(
+    execution: &mut Execution,
+    (index, unit): (usize, usize),
+    (cause, pause_ms): (Repeat, u64),
+    recorded: &Recorded,
+) -> Result<(), Box<Illegal>> {
+    let Some(members) = execution.plan.steps.get(index).map(|planned| planned.unit(unit)) else {
+        return Err(Illegal::new(recorded, &"without that step"));
+    };
+    let step = step_mut(execution, index, recorded)?;
+    if !matches!(step.state, StepState::Active { .. }) || members.is_empty() {
+        return Err(Illegal::new(recorded, &step.state));
+    }
+    let jobs = &mut step.jobs[members];
+    if let Some(open) = jobs.iter().find(|job| !job.ended()) {
+        return Err(Illegal::new(recorded, open));
+    }
+    let due = Timestamp { wall: recorded.at.wall, boot: recorded.at.boot.after(std::time::Duration::from_millis(pause_ms)) };
+    for job in jobs {
+        let JobState::Ended { verdict, remains, .. } = &job.state else { continue };
+        let reason = verdict.reason().cloned();
+        let reason = reason.unwrap_or_else(|| Reason::new(Name::GroupMember, "its gang is attempted once more"));
+        job.state = JobState::Requeued { due, reason, remains: remains.clone(), hold: Hold::Free };
+        if cause == Repeat::PowerLoss {
+            job.reruns += 1;
         }
-        (Record::JobPrepared { container, .. }, JobState::Preparing) => {
-            JobState::Prepared { container: container.clone() }
-        }
-        (Record::JobLaunching { .. }, JobState::Prepared { container }) => {
-            JobState::Launching { container: container.clone(), stop: None }
-        }
-        (Record::JobStarted { .. }, JobState::Launching { container, .. }) => {
-            JobState::Running { container: container.clone(), started: at }
-        }
-        (Record::JobStopping { cause, signal, .. }, JobState::Launching { container, .. }) => {
-            JobState::Launching { container: container.clone(), stop: Some((*cause, *signal)) }
-        }
-        (Record::JobStopping { cause, signal, .. }, JobState::Running { container, started }) => JobState::Stopping {
-            container: container.clone(),
-            started: *started,
-            cause: *cause,
-            signal: *signal,
-            told: at,
-        },
-        (Record::JobStopping { signal, .. }, JobState::Stopping { container, started, cause, .. }) => {
-            JobState::Stopping {
-                container: container.clone(),
-                started: *started,
-                cause: *cause,
-                signal: *signal,
-                told: at,
-            }
-        }
-        (Record::JobEnded { verdict, exit, .. }, state) if !job.ended() => {
-            let run = match state {
-                JobState::Running { container, started } | JobState::Stopping { container, started, .. } => {
-                    Some(Run { container: container.clone(), started: *started, exit: exit.clone() })
-                }
-                JobState::Waiting
-                | JobState::Preparing
-                | JobState::Prepared { .. }
-                | JobState::Launching { .. }
-                | JobState::Ended { .. } => None,
-            };
-            let remains = if job.occupies() { Remains::Owed } else { Remains::Nothing };
-            JobState::Ended { verdict: verdict.clone(), at, run, remains }
-        }
-        (Record::JobCleared { logs, .. }, JobState::Ended { verdict, at, run, remains: Remains::Owed }) => {
-            JobState::Ended {
-                verdict: verdict.clone(),
-                at: *at,
-                run: run.clone(),
-                remains: Remains::Cleared(logs.clone()),
-            }
-        }
-        (_, state) => return Err(Illegal::new(recorded, state)),
-    })
+    }
+    Ok(())
 }

@@ -5,21 +5,19 @@
 use std::ops::Range;
 
 use super::apply::Illegal;
-use super::decide::stopped;
 use super::draft::Draft;
 use super::effect::Effect;
 use super::event::Refusal;
+use super::gate::{self, Gate, Turn};
 use super::record::Record;
-use super::state::{AttemptId, Execution, Halt, Job, JobState, Phase, StepState, Verdict};
-use crate::bundle::document::OnFailure;
+use super::state::{AttemptId, Execution, Halt, Input, Job, JobState, Phase, Remains, StepState, Verdict};
+use crate::bundle::{ExecutionId, Hostname};
 use crate::bundle::manifest::Port;
-use crate::bundle::{ExecutionId, Hostname, StepId};
 use crate::outcome;
-use crate::plan::{Needs, Work};
+use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 
 impl Draft<'_> {
-    /// Draws every consequence until nothing changes. Each pass either records something or is the last.
     pub(super) fn cascade(&mut self) -> Result<(), Refusal> {
         loop {
             let before = self.decision.records.len();
@@ -35,144 +33,198 @@ impl Draft<'_> {
     fn advance(&mut self, id: ExecutionId) -> Result<(), Illegal> {
         let Some(execution) = self.get(id).cloned() else { return Ok(()) };
         match execution.phase {
-            Phase::Held if execution.halt.is_none() => return Ok(()),
+            Phase::Held if execution.halt.is_none() => {
+                (0..execution.steps.len()).try_for_each(|step| self.end_step(id, step))?;
+                return self.settle(id);
+            }
             Phase::Held | Phase::Open => {}
             Phase::Settled { .. } | Phase::Ended { .. } => return Ok(()),
+        }
+        for (step, unit, cause, pause_ms) in gate::repeats(&execution) {
+            self.record(id, Record::UnitRequeued { step, unit, cause, pause_ms })?;
+        }
+        let Some(execution) = self.get(id).cloned() else { return Ok(()) };
+        if execution.halt.is_none()
+            && let Some(step) = gate::failed_stop(&execution)
+        {
+            self.record(id, Record::Halted { halt: Halt::Failure(step) })?;
         }
         let mut step = 0;
         while step < execution.steps.len() {
             let group = execution.plan.group_of(step);
-            self.advance_group(&execution, group.clone())?;
+            for member in group.clone() {
+                self.end_step(id, member)?;
+            }
+            match group.len() {
+                1 => self.advance_step(id, step)?,
+                _ => self.advance_group(id, group.clone())?,
+            }
             step = group.end;
         }
         self.settle(id)
     }
 
-    fn advance_group(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
-        let id = execution.plan.execution;
-        for step in group.clone() {
-            match &execution.steps[step].state {
-                StepState::Active { .. } => self.end_step(id, step)?,
-                StepState::Waiting | StepState::Ended { .. } => {}
-            }
+    fn end_step(&mut self, id: ExecutionId, index: usize) -> Result<(), Illegal> {
+        let Some(execution) = self.get(id) else { return Ok(()) };
+        let step = &execution.steps[index];
+        let known = !execution.plan.steps[index].is_errand() && (!step.jobs.is_empty() || step.input == Input::Taken);
+        let over = step.state.verdict().is_none() && step.jobs.iter().all(Job::ended);
+        let repeated = || gate::repeats(execution).into_iter().any(|(step, ..)| step == index);
+        if !known || !over || repeated() {
+            return Ok(());
         }
-        // The draft may have moved on above: read it anew.
+        let verdict = outcome::of_step(execution, index);
+        self.record(id, Record::StepEnded { step: index, verdict, output: None })
+    }
+
+    /// The steps of a merge group: one unit, with the jobs of all.
+    fn advance_group(&mut self, id: ExecutionId, group: Range<usize>) -> Result<(), Illegal> {
         let Some(execution) = self.get(id).cloned() else { return Ok(()) };
         let steps = &execution.steps[group.clone()];
-        if steps.iter().all(|step| step.state == StepState::Waiting) {
-            return self.start_or_skip(&execution, group);
+        if steps.iter().all(|step| matches!(step.state, StepState::Waiting | StepState::Held)) {
+            return self.start_group(&execution, group);
         }
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
-            return self.launch_or_undo(&execution, group);
+            let members = group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job)));
+            let members: Vec<(usize, usize)> = members.collect();
+            return self.advance_unit(&execution, &members);
         }
         // A member ended before its start: all or nothing, so those that still wait never start.
-        group.filter(|step| execution.steps[*step].state == StepState::Waiting).try_for_each(|step| {
+        let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
+        waiting.into_iter().try_for_each(|step| {
             let reason = Reason::new(Name::GroupMember, "another step of its group was ended before it started");
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason) })
+            self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason), output: None })
         })
     }
 
-    fn end_step(&mut self, id: ExecutionId, step: usize) -> Result<(), Illegal> {
-        let Some(execution) = self.get(id) else { return Ok(()) };
-        let part = &execution.steps[step];
-        if part.jobs.is_empty() || !part.jobs.iter().all(Job::ended) {
+    fn start_group(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
+        let id = execution.plan.execution;
+        let end = |draft: &mut Self, verdict: &Verdict| {
+            group.clone().try_for_each(|step| draft.record(id, Record::StepEnded { step, verdict: verdict.clone(), output: None }))
+        };
+        if let Some(halt) = &execution.halt {
+            return end(self, &gate::halted(halt));
+        }
+        match gate::of_step(execution, group.start, self.now) {
+            Gate::Wait => return Ok(()),
+            Gate::Skip(verdict) => return end(self, &verdict),
+            Gate::Open => {}
+        }
+        let held = group.clone().flat_map(|step| &execution.steps[step].jobs).any(|job| job.state != JobState::Waiting);
+        let wanted: Vec<&PlannedJob> = execution.plan.steps[group.clone()].iter().flat_map(|s| s.jobs()).collect();
+        if held || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
             return Ok(());
         }
-        let verdict = outcome::of_jobs(&part.jobs);
-        self.record(id, Record::StepEnded { step, verdict })
+        for step in group {
+            self.record(id, Record::StepStarted { step })?;
+            for job in 0..execution.steps[step].jobs.len() {
+                self.prepare(id, (step, job), execution.steps[step].jobs[job].attempt + 1)?;
+            }
+        }
+        Ok(())
     }
 
-    fn start_or_skip(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
-        let id = execution.plan.execution;
-        let halt = execution.halt.clone().or_else(|| failed_stop(execution).map(Halt::Failure));
-        if let Some(halt) = halt {
-            if execution.halt.is_none() {
-                self.record(id, Record::Halted { halt: halt.clone() })?;
+    /// A step of its own: an errand, a plain step, an array, a gang.
+    fn advance_step(&mut self, id: ExecutionId, step: usize) -> Result<(), Illegal> {
+        let Some(execution) = self.get(id).cloned() else { return Ok(()) };
+        if let Some(halt) = gate::halt_for(&execution, step) {
+            self.halt_step(&execution, step, &gate::halted(halt))?;
+        } else if matches!(execution.steps[step].state, StepState::Waiting | StepState::Held) {
+            match gate::of_step(&execution, step, self.now) {
+                Gate::Wait => return Ok(()),
+                Gate::Skip(verdict) => return self.record(id, Record::StepEnded { step, verdict, output: None }),
+                Gate::Open if execution.phase != Phase::Open => return Ok(()),
+                Gate::Open => self.open_step(&execution, step)?,
             }
-            return group
-                .into_iter()
-                .try_for_each(|step| self.record(id, Record::StepEnded { step, verdict: halted(&halt) }));
+        } else if matches!(execution.steps[step].state, StepState::Active { .. }) {
+            self.start_units(&execution, step)?;
         }
-        let head = &execution.plan.steps[group.start];
-        for edge in &head.after {
-            let Some(verdict) = execution.steps[edge.step].state.verdict() else { return Ok(()) };
-            if edge.needs == Needs::Success && *verdict != Verdict::Succeeded {
-                let source = &execution.plan.steps[edge.step].id;
-                let reason = Reason::new(Name::Dependency, format!("step {source} did not succeed"));
-                return group.into_iter().try_for_each(|step| {
-                    self.record(id, Record::StepEnded { step, verdict: Verdict::Skipped(reason.clone()) })
-                });
+        drop(execution);
+        let Some(execution) = self.get(id).cloned() else { return Ok(()) };
+        let planned = &execution.plan.steps[step];
+        for unit in 0..planned.units() {
+            let members: Vec<(usize, usize)> = planned.unit(unit).map(|job| (step, job)).collect();
+            if members.iter().any(|(step, job)| execution.steps[*step].jobs[*job].alive()) {
+                self.advance_unit(&execution, &members)?;
             }
         }
-        if execution.phase != Phase::Open || self.conflict(execution, group.clone()) {
+        Ok(())
+    }
+
+    /// Nothing of a halted execution starts any more; what runs goes on.
+    fn halt_step(&mut self, execution: &Execution, index: usize, verdict: &Verdict) -> Result<(), Illegal> {
+        let (id, step) = (execution.plan.execution, &execution.steps[index]);
+        match &step.state {
+            StepState::Waiting | StepState::Held => {
+                self.record(id, Record::StepEnded { step: index, verdict: verdict.clone(), output: None })
+            }
+            StepState::Active { .. } => {
+                let waiting = step.jobs.iter().enumerate().filter(|(_, job)| !job.ended() && !job.alive());
+                waiting.into_iter().try_for_each(|(job, _)| {
+                    self.record(id, Record::JobEnded { step: index, job, verdict: verdict.clone(), exit: None })
+                })
+            }
+            StepState::Ended { .. } => Ok(()),
+        }
+    }
+
+    fn open_step(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {
+        let (id, planned, known) = (execution.plan.execution, &execution.plan.steps[step], &execution.steps[step]);
+        if known.state == StepState::Held {
             return Ok(());
         }
-        group.into_iter().try_for_each(|step| self.start_step(execution, step))
+        if planned.is_errand() {
+            self.record(id, Record::StepStarted { step })?;
+            self.errand(execution, step);
+            return Ok(());
+        }
+        if planned.sources().is_empty() || known.input == Input::Taken {
+            return self.start_units(execution, step);
+        }
+        if known.input == Input::Unread && gate::readable(execution, step) {
+            self.record(id, Record::StepReading { step })?;
+            self.effect(Effect::Read { execution: id, step });
+        }
+        Ok(())
     }
 
-    fn start_step(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {
+    fn start_units(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {
         let id = execution.plan.execution;
-        self.record(id, Record::StepStarted { step })?;
-        match &execution.plan.steps[step].work {
-            Work::PodRun { jobs } => {
-                for job in 0..jobs.len() {
-                    let attempt = execution.steps[step].jobs[job].attempt + 1;
-                    self.record(id, Record::JobPreparing { step, job, attempt })?;
-                    self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+        let mut active = matches!(execution.steps[step].state, StepState::Active { .. });
+        for (unit, turn) in gate::turns(execution, step, self.now) {
+            let members = execution.plan.steps[step].unit(unit);
+            match turn {
+                Turn::Skip(verdict) => {
+                    for job in members {
+                        self.record(id, Record::JobEnded { step, job, verdict: verdict.clone(), exit: None })?;
+                    }
+                }
+                Turn::Start => {
+                    let wanted: Vec<&PlannedJob> = execution.plan.steps[step].jobs()[members.clone()].iter().collect();
+                    if self.conflict(&wanted) {
+                        continue;
+                    }
+                    if !std::mem::replace(&mut active, true) {
+                        self.record(id, Record::StepStarted { step })?;
+                    }
+                    for job in members {
+                        self.prepare(id, (step, job), execution.steps[step].jobs[job].attempt + 1)?;
+                    }
                 }
             }
-            Work::Uplink(_) => self.effect(Effect::Place { execution: id, step }),
-            Work::Downlink(_) => self.effect(Effect::Collect { execution: id, step }),
         }
         Ok(())
     }
 
-    /// Whether a pod that is still on a node keeps this group waiting; see [`obstacle`].
-    fn conflict(&self, execution: &Execution, group: Range<usize>) -> bool {
-        self.live()
-            .into_iter()
-            .filter_map(|id| self.get(id))
-            .any(|other| obstacle(execution, group.clone(), other).is_some())
+    fn prepare(&mut self, id: ExecutionId, (step, job): (usize, usize), attempt: u32) -> Result<(), Illegal> {
+        self.record(id, Record::JobPreparing { step, job, attempt })?;
+        self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+        Ok(())
     }
 
-    /// All or nothing: a group launches when every member is prepared, and is undone when one cannot be.
-    fn launch_or_undo(&mut self, execution: &Execution, group: Range<usize>) -> Result<(), Illegal> {
-        let id = execution.plan.execution;
-        let mut members = Vec::new();
-        for step in group {
-            for (job, known) in execution.steps[step].jobs.iter().enumerate() {
-                members.push((AttemptId { execution: id, step, job, attempt: known.attempt }, known));
-            }
-        }
-        let never_ran = |known: &Job| matches!(&known.state, JobState::Ended { run: None, .. });
-        let waiting = |known: &Job| matches!(known.state, JobState::Preparing | JobState::Prepared { .. });
-        if members.iter().any(|(_, known)| never_ran(known)) {
-            for (attempt, _) in members.iter().filter(|(_, known)| waiting(known)) {
-                let reason = Reason::new(Name::GroupMember, "another pod of its group could not be started");
-                self.end_job(*attempt, Verdict::Skipped(reason), None)?;
-            }
-            return Ok(());
-        }
-        let prepared: Vec<(AttemptId, String)> = members
-            .iter()
-            .filter_map(|(attempt, known)| match &known.state {
-                JobState::Prepared { container } => Some((*attempt, container.clone())),
-                JobState::Waiting
-                | JobState::Preparing
-                | JobState::Launching { .. }
-                | JobState::Running { .. }
-                | JobState::Stopping { .. }
-                | JobState::Ended { .. } => None,
-            })
-            .collect();
-        if prepared.is_empty() || prepared.len() < members.len() {
-            return Ok(());
-        }
-        for (attempt, _) in &prepared {
-            self.record(id, Record::JobLaunching { step: attempt.step, job: attempt.job })?;
-        }
-        self.effect(Effect::Launch(prepared));
-        Ok(())
+    /// A pod waits while one of the same hostname is aboard, and while a host port that it wants is still being freed.
+    fn conflict(&self, wanted: &[&PlannedJob]) -> bool {
+        self.live().into_iter().filter_map(|id| self.get(id)).any(|other| obstacle(wanted, other).is_some())
     }
 
     fn settle(&mut self, id: ExecutionId) -> Result<(), Illegal> {
@@ -189,24 +241,22 @@ impl Draft<'_> {
     }
 }
 
-/// What of another execution (or of an earlier step of the same) keeps a group from starting: a pod that answers to
-/// one of its hostnames, or one that has ended but still holds one of its host ports. A port held by a pod that runs
-/// is no reason to wait: that launch fails with `port_in_use`.
+/// The attempt of another step or execution that keeps pods from being prepared: it answers to one of their
+/// hostnames, or it has ended and its container may still hold one of their host ports.
 #[must_use]
-pub fn obstacle(execution: &Execution, group: Range<usize>, other: &Execution) -> Option<(AttemptId, Hostname)> {
-    let wanted: Vec<_> = execution.plan.steps[group].iter().flat_map(|step| step.jobs()).collect();
+pub fn obstacle(wanted: &[&PlannedJob], other: &Execution) -> Option<(AttemptId, Hostname)> {
     for (step, part) in other.steps.iter().enumerate() {
         for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.occupies()) {
             let planned = &other.plan.steps[step].jobs()[job];
-            let same_port = || {
-                let held = |port: &Port| {
-                    wanted
-                        .iter()
-                        .flat_map(|w| &w.pod.ports)
-                        .any(|p| (p.host_port, p.protocol) == (port.host_port, port.protocol))
-                };
-                known.ended() && planned.pod.ports.iter().any(held)
+            let leaving = matches!(
+                &known.state,
+                JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
+            );
+            let held = |port: &Port| {
+                let same = |p: &Port| (p.host_port, p.protocol) == (port.host_port, port.protocol);
+                wanted.iter().flat_map(|w| &w.pod.ports).any(same)
             };
+            let same_port = || leaving && planned.pod.ports.iter().any(held);
             if wanted.iter().any(|w| w.hostname == planned.hostname) || same_port() {
                 let attempt = AttemptId { execution: other.plan.execution, step, job, attempt: known.attempt };
                 return Some((attempt, planned.hostname.clone()));
@@ -214,26 +264,4 @@ pub fn obstacle(execution: &Execution, group: Range<usize>, other: &Execution) -
         }
     }
     None
-}
-
-/// The first step that did not succeed and whose policy is `stop`.
-fn failed_stop(execution: &Execution) -> Option<StepId> {
-    let mut steps = execution.plan.steps.iter().zip(&execution.steps);
-    steps.find_map(|(planned, step)| match step.state.verdict()? {
-        Verdict::Succeeded => None,
-        Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Unknown(_) if planned.on_failure == OnFailure::Stop => {
-            Some(planned.id.clone())
-        }
-        Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Unknown(_) => None,
-    })
-}
-
-fn halted(halt: &Halt) -> Verdict {
-    match halt {
-        Halt::Failure(step) => {
-            let message = format!("step {step} did not succeed and its on_failure is stop");
-            Verdict::Skipped(Reason::new(Name::SequenceStopped, message))
-        }
-        Halt::Operator => stopped(),
-    }
 }

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use super::state::{Board, Execution, JobState, Signal, StepState};
+use super::state::{Board, Execution, Hold, JobState, Remains, Signal, StepState};
 use crate::time::{BootTime, Timestamp};
 
 /// Kept between SIGKILL and the end of a step's budget, for the exit to be noticed.
 const KILL_MARGIN: Duration = Duration::from_secs(10);
 
-/// What a deadline asks for.
+/// What a deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// A process is to be told to end.
@@ -22,50 +22,103 @@ pub enum Due {
         /// What it is to be told.
         signal: Signal,
     },
-    /// A step's budget has run out.
+    /// The budget of an attempt runs out.
+    JobBudget {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// The budget of a step without jobs runs out.
     Budget {
+        /// Index of the step.
+        step: usize,
+    },
+    /// Another attempt may start.
+    Retry {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// A step may start from now on.
+    Opens {
+        /// Index of the step.
+        step: usize,
+    },
+    /// A step that has not started never will.
+    Closes {
         /// Index of the step.
         step: usize,
     },
 }
 
-/// The next instant at which something is due, and what.
-#[must_use]
-pub fn next(board: &Board) -> Option<(BootTime, Due)> {
-    board.live.values().flat_map(|execution| all(execution)).min_by_key(|(at, _)| *at)
+impl Due {
+    /// Whether it only lets something start: then it is over once it was looked at, whatever came of it.
+    fn only_lets_start(self) -> bool {
+        match self {
+            Self::Retry { .. } | Self::Opens { .. } | Self::Closes { .. } => true,
+            Self::Tell { .. } | Self::JobBudget { .. } | Self::Budget { .. } => false,
+        }
+    }
 }
 
-/// What of an execution is due at an instant.
+/// The next instant at which something is due, seen from the instant of the latest decision. What waits for a wall
+/// time is counted from the wall time of then: a clock that is set is looked at with the next decision.
 #[must_use]
-pub fn due(execution: &Execution, now: BootTime) -> Vec<Due> {
-    all(execution).into_iter().filter(|(at, _)| *at <= now).map(|(_, due)| due).collect()
+pub fn next(board: &Board, decided: Timestamp) -> Option<(BootTime, Due)> {
+    let all = board.live.values().flat_map(|execution| all(execution, decided));
+    all.filter(|(at, due)| *at > decided.boot || !due.only_lets_start()).min_by_key(|(at, _)| *at)
 }
 
-fn all(execution: &Execution) -> Vec<(BootTime, Due)> {
+/// What is due of an execution.
+#[must_use]
+pub fn due(execution: &Execution, now: Timestamp) -> Vec<Due> {
+    all(execution, now).into_iter().filter(|(at, _)| *at <= now.boot).map(|(_, due)| due).collect()
+}
+
+fn all(execution: &Execution, now: Timestamp) -> Vec<(BootTime, Due)> {
     let mut deadlines = Vec::new();
     for (index, step) in execution.steps.iter().enumerate() {
-        let StepState::Active { since } = &step.state else { continue };
         let planned = &execution.plan.steps[index];
-        let budget = since.boot.after(Duration::from_secs(planned.timeout_seconds.into()));
+        let budget = |began: Timestamp| began.boot.after(Duration::from_secs(planned.timeout_seconds.into()));
+        match &step.state {
+            StepState::Ended { .. } => continue,
+            StepState::Waiting | StepState::Held => {
+                let window = planned.terms.window;
+                let at = |wall: jiff::Timestamp| now.boot.after(wall.duration_since(now.wall).try_into().unwrap_or_default());
+                deadlines.extend(window.not_before.map(|wall| (at(wall), Due::Opens { step: index })));
+                deadlines.extend(window.not_after.map(|wall| (at(wall), Due::Closes { step: index })));
+            }
+            StepState::Active { since } if planned.is_errand() => {
+                deadlines.push((budget(*since), Due::Budget { step: index }));
+            }
+            StepState::Active { .. } => {}
+        }
         for (job, known) in step.jobs.iter().enumerate() {
+            if let JobState::Requeued { due, hold: Hold::Free, remains, .. } = &known.state
+                && *remains != Remains::Owed
+            {
+                deadlines.push((due.boot, Due::Retry { step: index, job }));
+            }
+            let Some(began) = known.began.filter(|_| known.alive()) else { continue };
             let longest = Duration::from_secs(planned.jobs()[job].max_duration_seconds.into());
             let grace = Duration::from_secs(execution.plan.stop_grace_seconds.into());
-            deadlines.extend(
-                tell(&known.state, longest, grace, budget)
-                    .map(|(at, signal)| (at, Due::Tell { step: index, job, signal })),
-            );
+            let tell = tell(&known.state, longest, grace, budget(began));
+            deadlines.extend(tell.map(|(at, signal)| (at, Due::Tell { step: index, job, signal })));
+            deadlines.push((budget(began), Due::JobBudget { step: index, job }));
         }
-        deadlines.push((budget, Due::Budget { step: index }));
     }
     deadlines
 }
 
-/// `max_duration` counts from the start of the process; TERM, grace and KILL fit inside the budget even when the
-/// preparation was slow.
+/// When a process is next to be told to end, and how.
 fn tell(state: &JobState, longest: Duration, grace: Duration, budget: BootTime) -> Option<(BootTime, Signal)> {
     let last_kill = budget.before(KILL_MARGIN);
     match state {
-        JobState::Running { started: Timestamp { boot, .. }, .. } => {
+        // A frozen process is no exception: max_duration bounds its time on board.
+        JobState::Running { started: Timestamp { boot, .. }, .. }
+        | JobState::Paused { started: Timestamp { boot, .. }, .. } => {
             Some((boot.after(longest).min(last_kill.before(grace)), Signal::Term))
         }
         JobState::Stopping { signal: Signal::Term, told, .. } => {
@@ -73,10 +126,12 @@ fn tell(state: &JobState, longest: Duration, grace: Duration, budget: BootTime) 
         }
         JobState::Stopping { signal: Signal::Kill, .. }
         | JobState::Waiting
+        | JobState::Held
         | JobState::Preparing
         | JobState::Prepared { .. }
         | JobState::Launching { .. }
-        | JobState::Ended { .. } => None,
+        | JobState::Ended { .. }
+        | JobState::Requeued { .. } => None,
     }
 }
 
@@ -90,22 +145,22 @@ mod tests {
 
     const TERM: Due = Due::Tell { step: 0, job: 0, signal: Signal::Term };
     const KILL: Due = Due::Tell { step: 0, job: 0, signal: Signal::Kill };
-    const BUDGET: Due = Due::Budget { step: 0 };
+    const BUDGET: Due = Due::JobBudget { step: 0, job: 0 };
 
     #[test]
     fn term_comes_max_duration_after_the_start_of_the_process() {
         let known = execution(300, running(40));
         assert_eq!(next_of(&known), (100, TERM));
-        assert_eq!(due(&known, seconds(99)), []);
-        assert_eq!(due(&known, seconds(100)), [TERM]);
-        assert_eq!(due(&known, seconds(300)), [TERM, BUDGET]);
+        assert_eq!(due(&known, at(99)), []);
+        assert_eq!(due(&known, at(100)), [TERM]);
+        assert_eq!(due(&known, at(300)), [TERM, BUDGET]);
     }
 
     #[test]
     fn kill_comes_a_grace_after_term_and_nothing_after_kill_but_the_budget() {
         let known = execution(300, stopping(Signal::Term, 100));
         assert_eq!(next_of(&known), (110, KILL));
-        assert_eq!(due(&known, seconds(110)), [KILL]);
+        assert_eq!(due(&known, at(110)), [KILL]);
         assert_eq!(next_of(&execution(300, stopping(Signal::Kill, 110))), (300, BUDGET));
     }
 
@@ -129,7 +184,6 @@ mod tests {
     fn before_the_start_of_the_process_only_the_budget_counts() {
         let container = || "c".to_owned();
         let states = [
-            JobState::Waiting,
             JobState::Preparing,
             JobState::Prepared { container: container() },
             JobState::Launching { container: container(), stop: None },
@@ -143,11 +197,12 @@ mod tests {
     fn a_step_that_is_not_active_has_no_deadline_and_the_earliest_of_all_comes_first() {
         let mut waiting = execution(300, JobState::Waiting);
         waiting.steps[0].state = StepState::Waiting;
-        assert_eq!(next(&board([waiting.clone()])), None);
+        waiting.steps[0].jobs[0] = Job::waiting();
+        assert_eq!(next(&board([waiting.clone()]), at(0)), None);
         let mut sooner = execution(300, running(20));
         Arc::make_mut(&mut sooner.plan).execution = crate::bundle::ExecutionId::new(uuid::Uuid::max());
         let all = board([execution(300, running(40)), sooner]);
-        assert_eq!(next(&all), Some((seconds(80), TERM)));
+        assert_eq!(next(&all, at(0)), Some((seconds(80), TERM)));
     }
 
     fn seconds(seconds: u64) -> BootTime {
@@ -175,7 +230,7 @@ mod tests {
     }
 
     fn next_of(known: &Execution) -> (u64, Due) {
-        let (instant, due) = next(&board([known.clone()])).expect("it is active");
+        let (instant, due) = next(&board([known.clone()]), at(0)).expect("it is active");
         (instant.since(seconds(0)).as_secs(), due)
     }
 
@@ -193,7 +248,7 @@ mod tests {
         .expect("a plan");
         let mut known = Execution::new(Arc::new(plan), false, at(0));
         known.steps[0].state = StepState::Active { since: at(0) };
-        known.steps[0].jobs[0] = Job { attempt: 1, state };
+        known.steps[0].jobs[0] = Job { attempt: 1, began: Some(at(0)), state, ..Job::waiting() };
         known
     }
 }

@@ -3,20 +3,22 @@
 //! Each kind of event has its method here; what follows from the state alone is drawn by `cascade`.
 //! Must not: change the board it is given.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::apply::Illegal;
 use super::deadline::{Due, due};
 use super::draft::Draft;
-use super::effect::Effect;
-use super::event::{Away, Event, Refusal, Report, Target, Verb};
+use super::effect::{Disposal, Effect};
+use super::event::{Away, Event, Outcome, Refusal, Report};
+use super::judge;
 use super::record::{Record, Recorded};
 use super::state::{
-    AttemptId, Board, Execution, Halt, Job, JobState, Phase, Remains, Signal, StepState, StopCause, Verdict,
+    AttemptId, Board, Execution, Freeze, Input, JobState, Output, Phase, Remains, StepState, StopCause, Verdict,
 };
 use crate::bundle::ExecutionId;
 use crate::outcome;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedStep};
 use crate::reason::{Name, Reason};
 use crate::time::Timestamp;
 
@@ -30,6 +32,8 @@ pub struct Decision {
     pub records: Vec<Recorded>,
     /// To be carried out after the commit.
     pub effects: Vec<Effect>,
+    /// What a verb came to, for each member of what it was asked of.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Decides what follows from an event.
@@ -42,7 +46,8 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Submitted { plan, held } => draft.submitted(plan, held)?,
         Event::Asked { execution, target, verb } => draft.asked(execution, target, verb)?,
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
-        Event::Transferred { execution, step, result } => draft.transferred(execution, step, result)?,
+        Event::ErrandEnded { execution, step, result } => draft.errand_ended(execution, step, result)?,
+        Event::OutputRead { execution, step, outputs } => draft.output_read(execution, step, outputs)?,
         Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed(away) => draft.time_passed(&away)?,
         Event::Rebooted => draft.rebooted()?,
@@ -61,94 +66,6 @@ impl Draft<'_> {
             return Err(Refusal::Limit { what: "executions that have not ended", limit: LIVE_MAX });
         }
         Ok(self.record(id, Record::Accepted { plan, held })?)
-    }
-
-    fn asked(&mut self, id: ExecutionId, target: Target, verb: Verb) -> Result<(), Refusal> {
-        let Some(execution) = self.get(id).cloned() else {
-            if self.board.ended.contains(&id) {
-                let verb = verb_name(verb);
-                return Err(Refusal::InvalidState { verb, what: id.to_string(), state: "ended".to_owned() });
-            }
-            return Err(Refusal::NotFound(format!("execution {id}")));
-        };
-        match verb {
-            Verb::Release => match (target, &execution.phase) {
-                (Target::Execution, Phase::Held) => Ok(self.record(id, Record::Released)?),
-                (Target::Execution | Target::Step(_) | Target::Job(..), _) => {
-                    let state = outcome::execution_state(&execution).as_str().to_owned();
-                    Err(Refusal::InvalidState { verb: "release", what: id.to_string(), state })
-                }
-            },
-            Verb::Stop => self.stop(&execution, target, Signal::Term),
-            Verb::StopNow => self.stop(&execution, target, Signal::Kill),
-        }
-    }
-
-    fn stop(&mut self, execution: &Execution, target: Target, signal: Signal) -> Result<(), Refusal> {
-        let id = execution.plan.execution;
-        let (first, last, only_job) = match target {
-            Target::Execution => (0, execution.steps.len().saturating_sub(1), None),
-            Target::Step(step) => (step, step, None),
-            Target::Job(step, job) => (step, step, Some(job)),
-        };
-        let Some(parts) = execution.steps.get(first..=last) else {
-            return Err(Refusal::NotFound(format!("step {first} of {id}")));
-        };
-        if let Some(job) = only_job.filter(|job| parts.iter().all(|part| part.jobs.len() <= *job)) {
-            return Err(Refusal::NotFound(format!("job {job} of step {first} of {id}")));
-        }
-        if matches!(execution.phase, Phase::Settled { .. } | Phase::Ended { .. })
-            || parts.iter().all(|s| s.state.verdict().is_some())
-        {
-            return Err(Refusal::InvalidState {
-                verb: "stop",
-                what: part_name(execution, target),
-                state: "ended".to_owned(),
-            });
-        }
-        if target == Target::Execution && execution.halt != Some(Halt::Operator) {
-            self.record(id, Record::Halted { halt: Halt::Operator })?;
-        }
-        for (step, part) in (first..).zip(parts) {
-            let jobs = (0..part.jobs.len()).filter(|job| only_job.is_none_or(|only| only == *job));
-            for job in jobs {
-                self.stop_job(id, (step, job), &part.jobs[job], signal)?;
-            }
-            // A transfer has no process that could be told: what it has moved stays, what it moves yet counts no more.
-            let transfers = part.jobs.is_empty() && part.state.verdict().is_none();
-            if part.state == StepState::Waiting || transfers {
-                self.record(id, Record::StepEnded { step, verdict: stopped() })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn stop_job(
-        &mut self,
-        id: ExecutionId,
-        (step, job): (usize, usize),
-        known: &Job,
-        signal: Signal,
-    ) -> Result<(), Illegal> {
-        let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
-        let stopping = Record::JobStopping { step, job, cause: StopCause::Operator, signal };
-        match &known.state {
-            JobState::Preparing | JobState::Prepared { .. } => self.end_job(attempt, stopped(), None),
-            JobState::Launching { stop, .. } if stop.is_none_or(|(_, due)| due < signal) => self.record(id, stopping),
-            JobState::Running { container, .. } => {
-                self.record(id, stopping)?;
-                self.effect(Effect::Signal(attempt, container.clone(), signal));
-                Ok(())
-            }
-            JobState::Stopping { container, signal: told, .. } if *told < signal => {
-                self.record(id, stopping)?;
-                self.effect(Effect::Signal(attempt, container.clone(), signal));
-                Ok(())
-            }
-            JobState::Waiting | JobState::Launching { .. } | JobState::Stopping { .. } | JobState::Ended { .. } => {
-                Ok(())
-            }
-        }
     }
 
     fn reported(&mut self, attempt: AttemptId, report: Report) -> Result<(), Refusal> {
@@ -172,19 +89,47 @@ impl Draft<'_> {
             (Report::NotStarted(reason), Some(JobState::Launching { .. })) => {
                 self.end_job(attempt, Verdict::Failed(reason.clone()), None)?;
             }
-            (Report::Exited(exit), Some(JobState::Running { .. } | JobState::Stopping { .. })) => {
+            (Report::Paused, Some(JobState::Paused { freeze: Freeze::Asked, .. })) => {
+                self.record(execution, Record::JobPaused { step, job })?;
+            }
+            (Report::NotPaused(reason), Some(JobState::Paused { freeze: Freeze::Asked, .. })) => {
+                self.record(execution, Record::JobResumed { step, job, why: Some(reason.clone()) })?;
+            }
+            (Report::Resumed, Some(JobState::Paused { freeze: Freeze::Thawing, .. })) => {
+                self.record(execution, Record::JobResumed { step, job, why: None })?;
+            }
+            (
+                Report::Exited(exit),
+                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. }),
+            ) => {
                 let verdict = outcome::of_exit(exit, stop_cause(state.as_ref()));
                 self.end_job(attempt, verdict, Some(exit.clone()))?;
             }
-            (Report::Lost, Some(JobState::Launching { .. } | JobState::Running { .. } | JobState::Stopping { .. })) => {
+            (
+                Report::Lost,
+                Some(
+                    JobState::Launching { .. }
+                    | JobState::Running { .. }
+                    | JobState::Paused { .. }
+                    | JobState::Stopping { .. },
+                ),
+            ) => {
                 self.end_job(attempt, outcome::of_loss(stop_cause(state.as_ref())), None)?;
             }
-            (Report::Cleared(logs), Some(JobState::Ended { remains: Remains::Owed, .. })) => {
+            (
+                Report::Cleared(logs),
+                Some(
+                    JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. },
+                ),
+            ) => {
                 self.record(execution, Record::JobCleared { step, job, logs: logs.clone() })?;
             }
             // The job was ended while its container was being made: what came too late must go too.
-            (Report::Prepared { .. } | Report::Started, Some(JobState::Ended { .. }) | None) => {
-                self.effect(Effect::Clear(attempt));
+            (
+                Report::Prepared { .. } | Report::Started,
+                Some(JobState::Ended { .. } | JobState::Requeued { .. }) | None,
+            ) => {
+                self.effect(Effect::Clear(attempt, Disposal::Remove));
             }
             (_, state) => {
                 let state = state.clone().map(Box::new);
@@ -194,19 +139,45 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn transferred(&mut self, id: ExecutionId, step: usize, result: Result<(), Reason>) -> Result<(), Refusal> {
+    fn errand_ended(
+        &mut self,
+        id: ExecutionId,
+        step: usize,
+        result: Result<Option<Output>, Reason>,
+    ) -> Result<(), Refusal> {
         let active = self
             .get(id)
             .and_then(|known| known.steps.get(step))
-            .is_some_and(|known| known.jobs.is_empty() && matches!(known.state, StepState::Active { .. }));
-        if !active {
-            return Err(Refusal::Late(format!("a transfer of {id}, step {step}")));
+            .is_some_and(|known| matches!(known.state, StepState::Active { .. }));
+        let errand = self.get(id).and_then(|known| known.plan.steps.get(step)).is_some_and(PlannedStep::is_errand);
+        if !active || !errand {
+            return Err(Refusal::Late(format!("an errand of {id}, step {step}")));
         }
-        let verdict = match result {
-            Ok(()) => Verdict::Succeeded,
-            Err(reason) => Verdict::Failed(reason),
+        let (verdict, output) = match result {
+            Ok(output) => (Verdict::Succeeded, output),
+            Err(reason) => (Verdict::Failed(reason), None),
         };
-        Ok(self.record(id, Record::StepEnded { step, verdict })?)
+        Ok(self.record(id, Record::StepEnded { step, verdict, output })?)
+    }
+
+    /// The outputs that decide about a step are known: it runs, is skipped, or fails because they cannot be used.
+    fn output_read(
+        &mut self,
+        id: ExecutionId,
+        step: usize,
+        outputs: BTreeMap<usize, Result<String, Reason>>,
+    ) -> Result<(), Refusal> {
+        let late = || Refusal::Late(format!("the output that decides about {id}, step {step}"));
+        let execution = self.get(id).cloned().ok_or_else(late)?;
+        let known = execution.steps.get(step).ok_or_else(late)?;
+        if known.input != Input::Reading || known.state.verdict().is_some() {
+            return Err(late());
+        }
+        let record = match judge::judge(&execution.plan, step, &outputs) {
+            Ok(pieces) => Record::StepTaken { step, pieces },
+            Err(verdict) => Record::StepEnded { step, verdict, output: None },
+        };
+        Ok(self.record(id, record)?)
     }
 
     fn filed(&mut self, id: ExecutionId) -> Result<(), Refusal> {
@@ -221,7 +192,7 @@ impl Draft<'_> {
     fn time_passed(&mut self, away: &Away) -> Result<(), Refusal> {
         for id in self.live() {
             let Some(execution) = self.get(id).cloned() else { continue };
-            for due in due(&execution, self.now.boot) {
+            for due in due(&execution, self.now) {
                 self.pass(&execution, &due, away)?;
             }
         }
@@ -233,42 +204,35 @@ impl Draft<'_> {
         match due {
             Due::Tell { step, job, signal } => {
                 let known = &execution.steps[*step].jobs[*job];
-                let (JobState::Running { container, .. } | JobState::Stopping { container, .. }) = &known.state else {
-                    return Ok(());
-                };
                 let cause = stop_cause(Some(&known.state)).unwrap_or(StopCause::Timeout);
                 let attempt = AttemptId { execution: id, step: *step, job: *job, attempt: known.attempt };
-                self.record(id, Record::JobStopping { step: *step, job: *job, cause, signal: *signal })?;
-                self.effect(Effect::Signal(attempt, container.clone(), *signal));
+                self.tell(attempt, known, cause, *signal)
             }
-            Due::Budget { step } => self.budget_out(execution, *step, away)?,
+            Due::JobBudget { step, job } => self.budget_out(execution, (*step, *job), away),
+            Due::Budget { step } => {
+                let planned = &execution.plan.steps[*step];
+                let why = planned.node().and_then(|node| away.get(node)).map(String::as_str);
+                let text = outcome::budget_text(planned.timeout_seconds, "before it was done", why);
+                let verdict = Verdict::Failed(Reason::new(Name::Timeout, text));
+                self.record(id, Record::StepEnded { step: *step, verdict, output: None })
+            }
+            // What may start now is started by the cascade.
+            Due::Retry { .. } | Due::Opens { .. } | Due::Closes { .. } => Ok(()),
         }
-        Ok(())
     }
 
-    /// A budget that ran out ends the step, whatever its containers do: what may have run is `unknown`.
-    fn budget_out(&mut self, execution: &Execution, step: usize, away: &Away) -> Result<(), Illegal> {
-        let id = execution.plan.execution;
-        let seconds = execution.plan.steps[step].timeout_seconds;
-        let (planned, part) = (&execution.plan.steps[step], &execution.steps[step]);
-        for (job, known) in part.jobs.iter().enumerate() {
-            let why = away.get(&planned.jobs()[job].node);
-            if let Some(verdict) = outcome::of_budget(&known.state, seconds, why.map(String::as_str)) {
-                self.end_job(AttemptId { execution: id, step, job, attempt: known.attempt }, verdict, None)?;
-            }
-        }
-        if part.jobs.is_empty() {
-            let reason = Reason::new(
-                Name::Timeout,
-                outcome::budget_text(
-                    seconds,
-                    "during the transfer",
-                    planned.node().and_then(|node| away.get(node)).map(String::as_str),
-                ),
-            );
-            self.record(id, Record::StepEnded { step, verdict: Verdict::Failed(reason) })?;
-        }
-        Ok(())
+    /// A budget that ran out ends the attempt, whatever its container does: what may have run is `unknown`.
+    fn budget_out(
+        &mut self,
+        execution: &Execution,
+        (step, job): (usize, usize),
+        away: &Away,
+    ) -> Result<(), Illegal> {
+        let (planned, known) = (&execution.plan.steps[step], &execution.steps[step].jobs[job]);
+        let why = away.get(&planned.jobs()[job].node).map(String::as_str);
+        let Some(verdict) = outcome::of_budget(&known.state, planned.timeout_seconds, why) else { return Ok(()) };
+        let attempt = AttemptId { execution: execution.plan.execution, step, job, attempt: known.attempt };
+        self.end_job(attempt, verdict, None)
     }
 
     fn rebooted(&mut self) -> Result<(), Refusal> {
@@ -281,12 +245,18 @@ impl Draft<'_> {
                         JobState::Preparing | JobState::Prepared { .. } => {
                             self.record(id, Record::JobPreparing { step, job, attempt: known.attempt })?;
                         }
-                        JobState::Launching { .. } | JobState::Running { .. } | JobState::Stopping { .. } => {
+                        JobState::Launching { .. }
+                        | JobState::Running { .. }
+                        | JobState::Paused { .. }
+                        | JobState::Stopping { .. } => {
                             let reason =
                                 Reason::new(Name::LostPower, "the board lost power or booted while the pod ran");
                             self.end_job(attempt, Verdict::Failed(reason), None)?;
                         }
-                        JobState::Waiting | JobState::Ended { .. } => {}
+                        JobState::Waiting
+                        | JobState::Held
+                        | JobState::Ended { .. }
+                        | JobState::Requeued { .. } => {}
                     }
                 }
             }
@@ -295,36 +265,18 @@ impl Draft<'_> {
     }
 }
 
-/// How everything that an operator stops ends.
-pub(super) fn stopped() -> Verdict {
-    Verdict::Failed(Reason::new(Name::Stopped, "stopped by an operator"))
-}
-
+/// Why a job was told to end, if it was.
 fn stop_cause(state: Option<&JobState>) -> Option<StopCause> {
     match state? {
         JobState::Stopping { cause, .. } => Some(*cause),
         JobState::Launching { stop, .. } => stop.map(|(cause, _)| cause),
         JobState::Waiting
+        | JobState::Held
         | JobState::Preparing
         | JobState::Prepared { .. }
         | JobState::Running { .. }
-        | JobState::Ended { .. } => None,
-    }
-}
-
-fn verb_name(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Release => "release",
-        Verb::Stop | Verb::StopNow => "stop",
-    }
-}
-
-fn part_name(execution: &Execution, target: Target) -> String {
-    let id = execution.plan.execution;
-    let step_id = |step: usize| execution.plan.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
-    match target {
-        Target::Execution => id.to_string(),
-        Target::Step(step) => format!("{id}.{}", step_id(step)),
-        Target::Job(step, job) => format!("{id}.{}.{job}", step_id(step)),
+        | JobState::Paused { .. }
+        | JobState::Ended { .. }
+        | JobState::Requeued { .. } => None,
     }
 }

@@ -11,7 +11,9 @@ use super::decide::Decision;
 use super::effect::Effect;
 use super::record::{Record, Recorded};
 use super::state::{AttemptId, Board, Execution, Exit, Job, Verdict};
+use super::unit::disposal;
 use crate::bundle::ExecutionId;
+use crate::plan::Work;
 use crate::time::Timestamp;
 
 /// The board, what an event has changed of it so far, and what that amounts to.
@@ -41,29 +43,14 @@ impl<'a> Draft<'a> {
 
     pub(super) fn record(&mut self, execution: ExecutionId, record: Record) -> Result<(), Illegal> {
         let recorded = Recorded { execution, at: self.now, record };
-        match &recorded.record {
-            Record::Accepted { plan, held } => {
-                self.touched.insert(execution, Arc::new(Execution::new(plan.clone(), *held, self.now)));
+        if let Record::Accepted { plan, held } = &recorded.record {
+            self.touched.insert(execution, Arc::new(Execution::new(plan.clone(), *held, self.now)));
+        } else if recorded.record != Record::Purged {
+            if !self.touched.contains_key(&execution) {
+                self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
             }
-            Record::Released
-            | Record::Halted { .. }
-            | Record::StepStarted { .. }
-            | Record::StepEnded { .. }
-            | Record::JobPreparing { .. }
-            | Record::JobPrepared { .. }
-            | Record::JobLaunching { .. }
-            | Record::JobStarted { .. }
-            | Record::JobStopping { .. }
-            | Record::JobEnded { .. }
-            | Record::JobCleared { .. }
-            | Record::Settled { .. }
-            | Record::Ended => {
-                if !self.touched.contains_key(&execution) {
-                    self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
-                }
-                if let Some(copy) = self.touched.get_mut(&execution) {
-                    advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
-                }
+            if let Some(copy) = self.touched.get_mut(&execution) {
+                advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
             }
         }
         self.decision.records.push(recorded);
@@ -76,11 +63,22 @@ impl<'a> Draft<'a> {
 
     pub(super) fn end_job(&mut self, attempt: AttemptId, verdict: Verdict, exit: Option<Exit>) -> Result<(), Illegal> {
         let AttemptId { execution, step, job, .. } = attempt;
-        let occupied = self.get(execution).and_then(|known| known.job(&attempt)).is_some_and(Job::occupies);
         self.record(execution, Record::JobEnded { step, job, verdict, exit })?;
-        if occupied {
-            self.effect(Effect::Clear(attempt));
+        if let Some(known) = self.get(execution)
+            && known.job(&attempt).is_some_and(Job::occupies)
+        {
+            let disposal = disposal(known, step, job);
+            self.effect(Effect::Clear(attempt, disposal));
         }
         Ok(())
+    }
+
+    /// Lets a step without jobs do its work.
+    pub(super) fn errand(&mut self, execution: &Execution, step: usize) {
+        let id = execution.plan.execution;
+        match execution.plan.steps[step].work {
+            Work::PodRun { .. } => {}
+            Work::Errand(_) => self.effect(Effect::Errand { execution: id, step }),
+        }
     }
 }

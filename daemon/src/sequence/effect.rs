@@ -17,17 +17,21 @@ pub enum Effect {
     Watch(AttemptId, String),
     /// Send a signal to the process of a container.
     Signal(AttemptId, String, Signal),
-    /// Keep the console output of an attempt and remove its container, whatever its state.
-    Clear(AttemptId),
-    /// Place files of the bundle into a volume.
-    Place {
+    /// Freeze the processes of containers, in this order.
+    Pause(Vec<(AttemptId, String)>),
+    /// Thaw them, in this order.
+    Resume(Vec<(AttemptId, String)>),
+    /// Keep the console output of an attempt, whatever its state, and its container as the disposal says.
+    Clear(AttemptId, Disposal),
+    /// Read the outputs that decide about a step.
+    Read {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.
         step: usize,
     },
-    /// Collect files of a volume into the outbox.
-    Collect {
+    /// Do the work of a step that runs no pods.
+    Errand {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.
@@ -35,4 +39,15 @@ pub enum Effect {
     },
     /// Put the report into the outbox.
     Report(ExecutionId),
+    /// Forget an ended execution: what is left of it on its nodes and on disk.
+    Purge(ExecutionId),
+}
+
+/// What becomes of the container of an attempt that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposal {
+    /// It is removed.
+    Remove,
+    /// It is kept until the execution is purged.
+    Keep,
 }

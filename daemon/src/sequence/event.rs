@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::state::{AttemptId, Exit, JobState, Logs};
+use super::state::{AttemptId, Exit, JobState, Logs, Output};
 use crate::bundle::{ExecutionId, NodeName};
 use crate::plan::Plan;
 use crate::reason::{Name, Reason};
@@ -34,14 +34,23 @@ pub enum Event {
     },
     /// Something is known of an attempt.
     Reported(AttemptId, Report),
-    /// An uplink or downlink step is done.
-    Transferred {
+    /// A step that runs no pods is done; what it found out is on the medium.
+    ErrandEnded {
         /// The execution.
         execution: ExecutionId,
         /// Index of the step.
         step: usize,
         /// How it went.
-        result: Result<(), Reason>,
+        result: Result<Option<Output>, Reason>,
+    },
+    /// The outputs that decide about a step were read, by the steps they come from.
+    OutputRead {
+        /// The execution.
+        execution: ExecutionId,
+        /// Index of the step that they decide about.
+        step: usize,
+        /// What each said, or why it cannot be used.
+        outputs: BTreeMap<usize, Result<String, Reason>>,
     },
     /// The report was put into the outbox.
     Filed(ExecutionId),
@@ -65,6 +74,12 @@ pub enum Report {
     Started,
     /// Its process never lived.
     NotStarted(Reason),
+    /// Its processes are frozen.
+    Paused,
+    /// They could not be frozen.
+    NotPaused(Reason),
+    /// They are thawed, or could not be and go on as they are.
+    Resumed,
     /// Its process has ended.
     Exited(Exit),
     /// Podman says that its container is not there.
@@ -80,6 +95,8 @@ pub enum Target {
     Execution,
     /// One step.
     Step(usize),
+    /// One unit of a step: a member of an array, a gang.
+    Unit(usize, usize),
     /// One job of a step.
     Job(usize, usize),
 }
@@ -87,12 +104,44 @@ pub enum Target {
 /// What an operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
+    /// Do not start it.
+    Hold,
     /// Lift the hold.
     Release,
+    /// Freeze it.
+    Pause,
+    /// Let it go on.
+    Resume,
     /// End it: SIGTERM first.
     Stop,
     /// End it: SIGKILL.
     StopNow,
+    /// Forget it: record, console output and what is left of it on its nodes.
+    Purge,
+}
+
+impl Verb {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Stop | Self::StopNow => "stop",
+            Self::Purge => "purge",
+        }
+    }
+}
+
+/// What a verb came to for one member of what it was asked of.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// The execution, step or job.
+    pub id: String,
+    /// Why it was refused; absent when it was taken.
+    pub refused: Option<String>,
 }
 
 /// Why an event changes nothing.

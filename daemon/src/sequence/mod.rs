@@ -2,15 +2,8 @@
 //! [`effect`]s. Records are committed before any effect is carried out, and [`apply`](apply()) turns them into the next
 //! state: live and on recovery alike. [`resume`] names the effects that a restarted daemon still owes.
 //!
-//! A job's life:
-//!
-//! ```text
-//! Waiting ─ Preparing ─ Prepared ─ Launching ─ Running ─ Stopping(TERM ─ KILL)
-//!    │          │           │          │           │          │
-//!    └──────────┴───────────┴──────────┴───────────┴──────────┴─▶ Ended(verdict, remains: owed ─ cleared)
-//! ```
-//!
-//! A step is `Waiting`, `Active` or `Ended`; an execution `Held`, `Open`, `Settled` (its report is due) or `Ended`.
+//! A job's life is drawn in `job`. A step is `Waiting` (`Held`), `Active` or `Ended`; an execution `Held`, `Open`,
+//! `Settled` (its report is due) or `Ended`.
 //! Must not: do anything, know Podman, read a clock.
 
 pub mod apply;
@@ -20,13 +13,19 @@ pub mod decide;
 mod draft;
 pub mod effect;
 pub mod event;
+mod gate;
+mod job;
+mod judge;
 pub mod record;
 pub mod resume;
 pub mod state;
+mod unit;
+mod verbs;
 
 pub use apply::apply;
 pub use decide::{Decision, decide};
 pub use effect::Effect;
-pub use event::{Event, Refusal};
+pub use event::{Event, Outcome, Refusal};
+pub use gate::RERUNS_MAX;
 pub use record::{Record, Recorded};
 pub use state::{AttemptId, Board, Execution};

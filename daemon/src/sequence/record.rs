@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Exit, Halt, Logs, Signal, StopCause, Verdict};
+use super::state::{Exit, Halt, Logs, Output, Signal, StopCause, Verdict};
 use crate::bundle::ExecutionId;
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::time::Timestamp;
 
 /// A record, whose it is and when.
@@ -52,6 +53,88 @@ pub enum Record {
         step: usize,
         /// How it ended.
         verdict: Verdict,
+        /// What it has put out, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
+    },
+    /// A step without jobs is not to start.
+    StepHeld {
+        /// Index of the step.
+        step: usize,
+    },
+    /// It may.
+    StepReleased {
+        /// Index of the step.
+        step: usize,
+    },
+    /// The outputs that decide about a step are to be read.
+    StepReading {
+        /// Index of the step.
+        step: usize,
+    },
+    /// They let it run; where its jobs come from an output, with these pieces.
+    StepTaken {
+        /// Index of the step.
+        step: usize,
+        /// The pieces, one for each job.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pieces: Option<Vec<String>>,
+    },
+    /// A job is not to start.
+    JobHeld {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It may.
+    JobReleased {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// A process is to be frozen.
+    JobPausing {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It is frozen.
+    JobPaused {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It is to be thawed.
+    JobResuming {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It goes on; with a reason when it could not be frozen.
+    JobResumed {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+        /// Why it could not be frozen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Reason>,
+    },
+    /// Another attempt of a unit is due.
+    UnitRequeued {
+        /// Index of the step.
+        step: usize,
+        /// Position of the unit.
+        unit: usize,
+        /// Why.
+        cause: Repeat,
+        /// Milliseconds until then.
+        pause_ms: u64,
     },
     /// A container is to be made.
     JobPreparing {
@@ -123,4 +206,16 @@ pub enum Record {
     },
     /// Its report is in the outbox: the execution is over.
     Ended,
+    /// An operator let it be forgotten.
+    Purged,
+}
+
+/// Why a unit is attempted once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// It failed, and its step has `retries`.
+    Retry,
+    /// Power was lost, and its step says `on_power_loss: rerun`.
+    PowerLoss,
 }

@@ -3,7 +3,8 @@
 //! Must not: add effects of its own; each one here was decided before.
 
 use super::effect::Effect;
-use super::state::{AttemptId, Board, Execution, JobState, Phase, Remains, StepState};
+use super::state::{AttemptId, Board, Execution, Freeze, Input, JobState, Phase, Remains, StepState};
+use super::unit::disposal;
 use crate::plan::Work;
 
 /// The unfinished effects of every live execution, in the order of their decisions.
@@ -23,19 +24,36 @@ fn of_execution(execution: &Execution) -> Vec<Effect> {
                 JobState::Preparing => effects.push(Effect::Prepare(attempt)),
                 JobState::Launching { container, .. } => launching.push((attempt, container.clone())),
                 JobState::Running { container, .. } => effects.push(Effect::Watch(attempt, container.clone())),
+                JobState::Paused { container, freeze, .. } => {
+                    effects.push(Effect::Watch(attempt, container.clone()));
+                    let named = vec![(attempt, container.clone())];
+                    match freeze {
+                        Freeze::Asked => effects.push(Effect::Pause(named)),
+                        Freeze::Frozen => {}
+                        Freeze::Thawing => effects.push(Effect::Resume(named)),
+                    }
+                }
                 JobState::Stopping { container, signal, .. } => {
                     effects.push(Effect::Watch(attempt, container.clone()));
                     effects.push(Effect::Signal(attempt, container.clone(), *signal));
                 }
-                JobState::Ended { remains: Remains::Owed, .. } => effects.push(Effect::Clear(attempt)),
-                JobState::Waiting | JobState::Prepared { .. } | JobState::Ended { .. } => {}
+                JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. } => {
+                    effects.push(Effect::Clear(attempt, disposal(execution, step, job)));
+                }
+                JobState::Waiting
+                | JobState::Held
+                | JobState::Prepared { .. }
+                | JobState::Ended { .. }
+                | JobState::Requeued { .. } => {}
             }
         }
-        if part.state != StepState::Waiting && part.state.verdict().is_none() {
+        if part.input == Input::Reading && part.state.verdict().is_none() {
+            effects.push(Effect::Read { execution: id, step });
+        }
+        if matches!(part.state, StepState::Active { .. }) {
             match execution.plan.steps[step].work {
                 Work::PodRun { .. } => {}
-                Work::Uplink(_) => effects.push(Effect::Place { execution: id, step }),
-                Work::Downlink(_) => effects.push(Effect::Collect { execution: id, step }),
+                Work::Errand(_) => effects.push(Effect::Errand { execution: id, step }),
             }
         }
     }

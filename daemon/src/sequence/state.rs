@@ -89,8 +89,22 @@ pub enum Verdict {
 pub struct Step {
     /// Where it is.
     pub state: StepState,
+    /// What is known of the output that decides about it.
+    pub input: Input,
     /// One for each planned job.
     pub jobs: Vec<Job>,
+}
+
+/// What is known of the output that decides about a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Nothing has been asked for; most steps need nothing.
+    Unread,
+    /// It is being read.
+    Reading,
+    /// It was read and lets the step run.
+    Taken,
 }
 
 /// Where a step is.
@@ -99,6 +113,8 @@ pub struct Step {
 pub enum StepState {
     /// Not its turn.
     Waiting,
+    /// Not its turn, and told not to start; only steps without jobs are held themselves.
+    Held,
     /// Its budget runs.
     Active {
         /// Since when.
@@ -112,6 +128,9 @@ pub enum StepState {
         at: Timestamp,
         /// How.
         verdict: Verdict,
+        /// What it has put out, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
     },
 }
 
@@ -120,6 +139,12 @@ pub enum StepState {
 pub struct Job {
     /// Number of the current attempt, from 1; 0 before the first.
     pub attempt: u32,
+    /// Attempts that were repeated because power was lost.
+    pub reruns: u32,
+    /// When the budget of the current attempt began.
+    pub began: Option<Timestamp>,
+    /// Milliseconds that the current attempt was frozen, as far as it has been thawed.
+    pub paused_ms: u64,
     /// Where it is.
     pub state: JobState,
 }
@@ -130,6 +155,8 @@ pub struct Job {
 pub enum JobState {
     /// Not its turn.
     Waiting,
+    /// Not its turn, and told not to start.
+    Held,
     /// Its container is being made and initialised; its process does not exist.
     Preparing,
     /// Its container is initialised; it waits for the others of its group.
@@ -150,6 +177,17 @@ pub enum JobState {
         container: String,
         /// Since when.
         started: Timestamp,
+    },
+    /// Frozen, or on the way there or back.
+    Paused {
+        /// Podman's id of its container.
+        container: String,
+        /// Since when its process lives.
+        started: Timestamp,
+        /// Since when it is frozen.
+        since: Timestamp,
+        /// How far it is.
+        freeze: Freeze,
     },
     /// Told to end.
     Stopping {
@@ -175,6 +213,39 @@ pub enum JobState {
         /// What is left of it on its node.
         remains: Remains,
     },
+    /// The attempt is over and did not succeed; another is due.
+    Requeued {
+        /// When.
+        due: Timestamp,
+        /// What became of the attempt.
+        reason: Reason,
+        /// What is left of it on its node.
+        remains: Remains,
+        /// Whether it may start then.
+        hold: Hold,
+    },
+}
+
+/// How far a freeze is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// Podman was asked to freeze it.
+    Asked,
+    /// It is frozen.
+    Frozen,
+    /// Podman was asked to thaw it.
+    Thawing,
+}
+
+/// Whether something that is due may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// It may.
+    Free,
+    /// An operator told it not to.
+    Held,
 }
 
 /// Why a pod must end before it wants to.
@@ -185,6 +256,8 @@ pub enum StopCause {
     Timeout,
     /// An operator asked for it.
     Operator,
+    /// Its gang is over, or cannot be.
+    Gang,
 }
 
 /// What a process is told.
@@ -215,6 +288,9 @@ pub struct Exit {
     pub code: i64,
     /// Whether the kernel killed it for its memory.
     pub oom: bool,
+    /// Milliseconds of processor time that it used, where that could be read.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
 }
 
 /// What is left of an attempt on its node.
@@ -240,6 +316,15 @@ pub struct Logs {
     pub truncated: bool,
 }
 
+/// The output document of a step, which lies beside the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it is cut short at a limit.
+    pub truncated: bool,
+}
+
 /// One attempt of one job, everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
@@ -259,7 +344,8 @@ impl Execution {
     pub fn new(plan: Arc<Plan>, held: bool, received: Timestamp) -> Self {
         let step = |jobs: usize| Step {
             state: StepState::Waiting,
-            jobs: vec![Job { attempt: 0, state: JobState::Waiting }; jobs],
+            input: Input::Unread,
+            jobs: vec![Job::waiting(); jobs],
         };
         let steps = plan.steps.iter().map(|planned| step(planned.jobs().len())).collect();
         let phase = if held { Phase::Held } else { Phase::Open };
@@ -276,7 +362,7 @@ impl Execution {
     #[must_use]
     pub fn started(&self) -> Option<Timestamp> {
         let since = |step: &Step| match &step.state {
-            StepState::Waiting => None,
+            StepState::Waiting | StepState::Held => None,
             StepState::Active { since } => Some(*since),
             StepState::Ended { since, .. } => *since,
         };
@@ -298,23 +384,61 @@ impl StepState {
     pub fn verdict(&self) -> Option<&Verdict> {
         match self {
             Self::Ended { verdict, .. } => Some(verdict),
-            Self::Waiting | Self::Active { .. } => None,
+            Self::Waiting | Self::Held | Self::Active { .. } => None,
         }
     }
 }
 
 impl Job {
+    /// One that nothing has happened to.
+    #[must_use]
+    pub fn waiting() -> Self {
+        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, state: JobState::Waiting }
+    }
+
     /// Whether a container of it may exist.
     #[must_use]
     pub fn occupies(&self) -> bool {
         match &self.state {
-            JobState::Waiting => false,
+            JobState::Waiting | JobState::Held => false,
             JobState::Preparing
             | JobState::Prepared { .. }
             | JobState::Launching { .. }
             | JobState::Running { .. }
+            | JobState::Paused { .. }
             | JobState::Stopping { .. } => true,
-            JobState::Ended { remains, .. } => *remains == Remains::Owed,
+            JobState::Ended { remains, .. } | JobState::Requeued { remains, .. } => *remains == Remains::Owed,
+        }
+    }
+
+    /// Whether it holds a slot: from the making of its container to the end of its process.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        match &self.state {
+            JobState::Preparing
+            | JobState::Prepared { .. }
+            | JobState::Launching { .. }
+            | JobState::Running { .. }
+            | JobState::Paused { .. }
+            | JobState::Stopping { .. } => true,
+            JobState::Waiting | JobState::Held | JobState::Ended { .. } | JobState::Requeued { .. } => false,
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match &self.state {
+            JobState::Ended { verdict, .. } => Some(verdict),
+            JobState::Waiting
+            | JobState::Held
+            | JobState::Preparing
+            | JobState::Prepared { .. }
+            | JobState::Launching { .. }
+            | JobState::Running { .. }
+            | JobState::Paused { .. }
+            | JobState::Stopping { .. }
+            | JobState::Requeued { .. } => None,
         }
     }
 

@@ -35,8 +35,16 @@ pub(super) async fn resolve(desk: &Desk, text: &str) -> Result<Named, Failure> {
     let Some(index) = parts.next() else {
         return Ok(Named { status, target: Target::Step(step) });
     };
-    let job = index.parse().ok().filter(|job| *job < status.steps[step].jobs.len()).ok_or_else(|| missing("job"))?;
-    Ok(Named { status, target: Target::Job(step, job) })
+    let jobs = &status.steps[step].jobs;
+    let full = format!("{}.{step_id}.{index}", status.execution);
+    let target = match jobs.iter().position(|job| job.id == full) {
+        Some(job) => Target::Job(step, job),
+        None => {
+            let member = jobs.iter().find(|job| job.id.starts_with(&format!("{full}.")));
+            Target::Unit(step, member.ok_or_else(|| missing("job"))?.unit)
+        }
+    };
+    Ok(Named { status, target })
 }
 
 async fn find(desk: &Desk, text: &str) -> Result<ExecutionId, Failure> {

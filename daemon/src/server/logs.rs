@@ -49,6 +49,7 @@ fn jobs(named: &Named) -> Vec<(usize, usize)> {
     match named.target {
         Target::Execution => (0..named.status.steps.len()).flat_map(all).collect(),
         Target::Step(step) => all(step).collect(),
+        Target::Unit(step, unit) => all(step).filter(|(_, job)| named.status.steps[step].jobs[*job].unit == unit).collect(),
         Target::Job(step, job) => vec![(step, job)],
     }
 }

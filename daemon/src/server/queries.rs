@@ -126,6 +126,7 @@ pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Re
     Ok(match named.target {
         Target::Execution => Json(named.status).into_response(),
         Target::Step(step) => Json(&named.status.steps[step]).into_response(),
+        Target::Unit(step, unit) => Json(named.status.steps[step].unit(unit).collect::<Vec<_>>()).into_response(),
         Target::Job(step, job) => Json(&named.status.steps[step].jobs[job]).into_response(),
     })
 }
@@ -139,7 +140,11 @@ pub(super) async fn history(State(desk): State<Desk>, Path(id): Path<String>) ->
     let part = match named.target {
         Target::Execution => execution.to_string(),
         Target::Step(step) => format!("{execution}.{}", steps[step]),
-        Target::Job(step, job) => format!("{execution}.{}.{job}", steps[step]),
+        Target::Unit(step, unit) => {
+            let first = named.status.steps[step].unit(unit).next().map(|job| job.id.clone()).unwrap_or_default();
+            first.rsplit_once('.').map(|(unit, _)| unit.to_owned()).unwrap_or_default()
+        }
+        Target::Job(step, job) => named.status.steps[step].jobs[job].id.clone(),
     };
     let within = |line: &EventLine| line.id == part || line.id.starts_with(&format!("{part}."));
     let lines = records.iter().map(|(cursor, recorded)| view::event_line(*cursor, recorded, &steps));

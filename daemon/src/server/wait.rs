@@ -103,6 +103,7 @@ async fn look(desk: &Desk, ids: &[&str], named: &[Named], wanted: &[Condition]) 
         let state = match named.target {
             Target::Execution => status.state,
             Target::Step(step) => status.steps[step].state,
+            Target::Unit(step, unit) => status.steps[step].unit_state(unit),
             Target::Job(step, job) => status.steps[step].jobs[job].state,
         };
         parts.push(WaitedPart { id: (*id).to_owned(), state, reached: wanted.contains(&state) });

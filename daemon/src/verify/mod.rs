@@ -2,6 +2,8 @@
 //!
 //! A [`Rejection`] carries every reason at once. Must not: know this board; `plan` does.
 
+mod options;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -10,7 +12,7 @@ use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, Header, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
 use crate::bundle::limits::{MAX_DURATION_MINUTES, MAX_TIMEOUT_SECONDS, STEPS};
-use crate::bundle::manifest::{Container, DATA, Pod, SecurityContext, claim};
+use crate::bundle::manifest::{Container, DATA, Pod, claim};
 use crate::bundle::{Hostname, StepId, Tenant, path};
 use crate::reason::Name;
 
@@ -228,6 +230,9 @@ impl Check<'_> {
         for (at, message) in pod_objections(&pod, run, &self.header.tenant) {
             self.objections.add(&run.manifest, format!("{}: {at}", run.pod), message);
         }
+        for (key, message) in run.options.wrong() {
+            self.step_objection(field, &format!("pod_run.options.{key}"), message);
+        }
         let container = pod.spec.containers.into_iter().next()?;
         Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
     }
@@ -346,11 +351,9 @@ fn pod_objections(pod: &Pod, run: &PodRunDocument, tenant: &Tenant) -> Vec<(&'st
         "spec.containers[0].volumeMounts",
         format!("`{}` at {DATA}", run.volume),
     );
-    must(
-        container.security_context == SecurityContext::hardened(),
-        "spec.containers[0].securityContext",
-        "the context that docs/bundle-format.md gives".to_owned(),
-    );
+    for at in options::disagreements(pod, &run.options) {
+        must(false, at, "what docs/bundle-format.md gives for the options of the step".to_owned());
+    }
     must(
         container.ports.iter().all(|port| port.container_port > 0 && port.host_port > 0),
         "spec.containers[0].ports",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::StepId;
 use crate::outcome;
+use crate::sequence::record::Repeat;
 use crate::sequence::state::{Halt, StopCause};
 use crate::sequence::{Record, Recorded};
 
@@ -32,6 +33,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
         let name = step_ids.get(step).map_or_else(|| format!("#{step}"), ToString::to_string);
         format!("{execution}.{name}")
     };
+    let job_id = |step: usize, job: usize| format!("{}.{job}", step_id(step));
     let (id, event, detail) = match &recorded.record {
         Record::Accepted { plan, held } => {
             let held = if *held { ", held" } else { "" };
@@ -50,37 +52,61 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
             (execution.to_string(), "settled".to_owned(), verdict.reason().map(ToString::to_string))
         }
         Record::Ended => (execution.to_string(), "ended".to_owned(), None),
+        Record::Purged => (execution.to_string(), "purged".to_owned(), None),
+        Record::StepHeld { step } => (step_id(*step), "held".to_owned(), None),
+        Record::StepReleased { step } => (step_id(*step), "released".to_owned(), None),
+        Record::StepReading { step } => (step_id(*step), "reading".to_owned(), None),
+        Record::StepTaken { step, pieces } => {
+            (step_id(*step), "taken".to_owned(), pieces.as_ref().map(|pieces| format!("{} jobs", pieces.len())))
+        }
+        Record::JobHeld { step, job } => (job_id(*step, *job), "held".to_owned(), None),
+        Record::JobReleased { step, job } => (job_id(*step, *job), "released".to_owned(), None),
+        Record::JobPausing { step, job } => (job_id(*step, *job), "pausing".to_owned(), None),
+        Record::JobPaused { step, job } => (job_id(*step, *job), "paused".to_owned(), None),
+        Record::JobResuming { step, job } => (job_id(*step, *job), "resuming".to_owned(), None),
+        Record::JobResumed { step, job, why } => {
+            (job_id(*step, *job), "resumed".to_owned(), why.as_ref().map(ToString::to_string))
+        }
+        Record::UnitRequeued { step, unit, cause, pause_ms } => {
+            let why = match cause {
+                Repeat::Retry => "it failed",
+                Repeat::PowerLoss => "power was lost",
+            };
+            let detail = format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
+            (format!("{}.{unit}", step_id(*step)), "requeued".to_owned(), Some(detail))
+        }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
-        Record::StepEnded { step, verdict } => (
+        Record::StepEnded { step, verdict, .. } => (
             step_id(*step),
             outcome::of_verdict(verdict).as_str().to_owned(),
             verdict.reason().map(ToString::to_string),
         ),
         Record::JobPreparing { step, job, attempt } => {
-            (format!("{}.{job}", step_id(*step)), "preparing".to_owned(), Some(format!("attempt {attempt}")))
+            (job_id(*step, *job), "preparing".to_owned(), Some(format!("attempt {attempt}")))
         }
         Record::JobPrepared { step, job, container } => {
             let short: String = container.chars().take(12).collect();
-            (format!("{}.{job}", step_id(*step)), "prepared".to_owned(), Some(format!("container {short}")))
+            (job_id(*step, *job), "prepared".to_owned(), Some(format!("container {short}")))
         }
-        Record::JobLaunching { step, job } => (format!("{}.{job}", step_id(*step)), "launching".to_owned(), None),
-        Record::JobStarted { step, job } => (format!("{}.{job}", step_id(*step)), "running".to_owned(), None),
+        Record::JobLaunching { step, job } => (job_id(*step, *job), "launching".to_owned(), None),
+        Record::JobStarted { step, job } => (job_id(*step, *job), "running".to_owned(), None),
         Record::JobStopping { step, job, cause, signal } => {
             let why = match cause {
                 StopCause::Timeout => "max_duration ran out",
                 StopCause::Operator => "an operator asked for it",
+                StopCause::Gang => "its gang is over",
             };
             let detail = format!("SIG{}: {why}", format!("{signal:?}").to_uppercase());
-            (format!("{}.{job}", step_id(*step)), "stopping".to_owned(), Some(detail))
+            (job_id(*step, *job), "stopping".to_owned(), Some(detail))
         }
         Record::JobEnded { step, job, verdict, exit } => {
             let code = exit.as_ref().map(|exit| format!("exit code {}", exit.code));
             let detail = verdict.reason().map(ToString::to_string).or(code);
-            (format!("{}.{job}", step_id(*step)), outcome::of_verdict(verdict).as_str().to_owned(), detail)
+            (job_id(*step, *job), outcome::of_verdict(verdict).as_str().to_owned(), detail)
         }
         Record::JobCleared { step, job, logs } => {
             let detail = format!("{} bytes of stdout, {} of stderr kept", logs.stdout_bytes, logs.stderr_bytes);
-            (format!("{}.{job}", step_id(*step)), "cleared".to_owned(), Some(detail))
+            (job_id(*step, *job), "cleared".to_owned(), Some(detail))
         }
     };
     EventLine { cursor, at: recorded.at.wall, id, event, detail }

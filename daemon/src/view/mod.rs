@@ -4,17 +4,19 @@
 
 mod events;
 
+use std::time::Duration;
+
 pub use events::{EventLine, event_line};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::document::OnFailure;
 use crate::bundle::{ExecutionId, Hostname, NodeName, OperationId, PodName, StepId, Tenant};
 use crate::outcome::{self, State};
-use crate::plan::{Needs, PlannedJob, PlannedStep, Work};
+use crate::plan::{Needs, PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::cascade::obstacle;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Job, JobState, Phase, Remains, StepState};
+use crate::sequence::state::{AttemptId, Board, Execution, Input, Job, JobState, Phase, Remains, StepState};
 
 /// `status` of an execution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +81,12 @@ pub struct StepStatus {
 pub struct JobStatus {
     /// `<execution>.<step>.<index>`.
     pub id: String,
+    /// Position of the unit that it starts with.
+    #[serde(default)]
+    pub unit: usize,
+    /// Its part in a gang.
+    #[serde(default)]
+    pub role: Role,
     /// The tenant's name for the pod.
     pub pod_name: PodName,
     /// Its name on the network.
@@ -103,8 +111,32 @@ pub struct JobStatus {
     pub ended_at: Option<jiff::Timestamp>,
     /// Seconds its process lived.
     pub wall_seconds: Option<f64>,
-    /// Seconds of processor time; null: not yet accounted by this version.
+    /// Seconds of these that it was frozen, as far as it has been thawed.
+    #[serde(default)]
+    pub paused_seconds: f64,
+    /// Seconds of processor time that it used; null until it has ended, and where that cannot be read.
     pub cpu_seconds: Option<f64>,
+    /// The signal that ended its process, as its exit code tells.
+    #[serde(default)]
+    pub signal: Option<i64>,
+    /// Its tenant.
+    #[serde(default)]
+    pub owner: String,
+    /// Who its process is, where the operation says so.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Processes that a scheduler would count: one for a pod.
+    #[serde(default)]
+    pub slots: u32,
+    /// The nodes it runs on.
+    #[serde(default)]
+    pub machines: Vec<NodeName>,
+    /// Bytes of standard output kept; null until its container is cleared.
+    #[serde(default)]
+    pub stdout_bytes: Option<u64>,
+    /// Bytes of standard error kept; null until its container is cleared.
+    #[serde(default)]
+    pub stderr_bytes: Option<u64>,
     /// Whether older console output was dropped for the limit.
     pub logs_truncated: bool,
     /// The state in the words of others.
@@ -122,6 +154,22 @@ pub struct Views {
     pub kubernetes: String,
     /// KubeGene vertex phase; null before the job exists.
     pub kubegene: Option<String>,
+}
+
+impl StepStatus {
+    /// The jobs of one of its units.
+    pub fn unit(&self, unit: usize) -> impl Iterator<Item = &JobStatus> {
+        self.jobs.iter().filter(move |job| job.unit == unit)
+    }
+
+    /// The state of one of its units: the launcher's, once all of it runs.
+    #[must_use]
+    pub fn unit_state(&self, unit: usize) -> State {
+        let starting = self.unit(unit).find(|job| matches!(job.state, State::Waiting | State::Starting));
+        let launcher = self.unit(unit).find(|job| job.role == Role::Launcher);
+        let decides = starting.or(launcher).or_else(|| self.unit(unit).next());
+        decides.map_or(State::Unknown, |job| job.state)
+    }
 }
 
 /// A line of `list`.
@@ -215,12 +263,12 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
     let (planned, step) = (&execution.plan.steps[index], &execution.steps[index]);
     let verdict = step.state.verdict();
     let (started, ended) = match &step.state {
-        StepState::Waiting => (None, None),
+        StepState::Waiting | StepState::Held => (None, None),
         StepState::Active { since } => (Some(*since), None),
         StepState::Ended { since, at, .. } => (*since, Some(*at)),
     };
     let reason = verdict.and_then(|verdict| verdict.reason().cloned());
-    let state = held_or(outcome::step_state(step), execution.phase == Phase::Held);
+    let state = held_or(outcome::step_state(execution, index), execution.phase == Phase::Held);
     StepStatus {
         id: planned.id.clone(),
         kind: kind(planned).to_owned(),
@@ -229,7 +277,7 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
         message: reason.as_ref().map(|reason| reason.message.clone()),
         reason,
         waiting_for: match step.state {
-            StepState::Waiting => Some(step_waits(execution, index, around)),
+            StepState::Waiting | StepState::Held => Some(step_waits(execution, index, around)),
             StepState::Active { .. } => around.and_then(|around| podman_awaited(execution, index, around.away)),
             StepState::Ended { .. } => None,
         },
@@ -250,8 +298,7 @@ fn held_or(state: State, held: bool) -> State {
 fn kind(planned: &PlannedStep) -> &'static str {
     match planned.work {
         Work::PodRun { .. } => "pod_run",
-        Work::Uplink(_) => "uplink",
-        Work::Downlink(_) => "downlink",
+        Work::Errand(ref errand) => errand.kind(),
     }
 }
 
@@ -273,11 +320,23 @@ fn step_waits(execution: &Execution, index: usize, around: Option<Around<'_>>) -
         return match edge.needs {
             Needs::Ended => format!("the end of step {source}"),
             Needs::Success => format!("the success of step {source}"),
+            Needs::Each => format!("the success of step {source}, position by position"),
         };
     }
+    let step = &execution.steps[index];
+    if step.state == StepState::Held || step.jobs.iter().any(|job| job.state == JobState::Held) {
+        return "release by an operator".to_owned();
+    }
+    if step.input == Input::Reading {
+        return "the output that decides about it".to_owned();
+    }
+    if let Some(first) = planned.terms.window.not_before {
+        return format!("its turn, not before {first}");
+    }
     let group = execution.plan.group_of(index);
+    let wanted: Vec<&PlannedJob> = execution.plan.steps[group].iter().flat_map(PlannedStep::jobs).collect();
     let mut others = around.into_iter().flat_map(|around| around.board.live.values());
-    match others.find_map(|other| Some((other, obstacle(execution, group.clone(), other)?))) {
+    match others.find_map(|other| Some((other, obstacle(&wanted, other)?))) {
         Some((other, (attempt, hostname))) => {
             format!("{} to leave its node ({hostname})", job_id(other, attempt.step, attempt.job))
         }
@@ -288,24 +347,35 @@ fn step_waits(execution: &Execution, index: usize, around: Option<Around<'_>>) -
 fn job_status(execution: &Execution, step: usize, index: usize, step_state: State) -> JobStatus {
     let (planned, job): (&PlannedJob, &Job) =
         (&execution.plan.steps[step].jobs()[index], &execution.steps[step].jobs[index]);
-    let (mut started, mut ended, mut exit_code, mut reason, mut logs_truncated) = (None, None, None, None, false);
+    let (mut started, mut ended, mut exit, mut reason, mut logs) = (None, None, None, None, None);
     match &job.state {
-        JobState::Waiting | JobState::Preparing | JobState::Prepared { .. } | JobState::Launching { .. } => {}
-        JobState::Running { started: since, .. } | JobState::Stopping { started: since, .. } => started = Some(*since),
+        JobState::Waiting
+        | JobState::Held
+        | JobState::Preparing
+        | JobState::Prepared { .. }
+        | JobState::Launching { .. } => {}
+        JobState::Running { started: since, .. }
+        | JobState::Paused { started: since, .. }
+        | JobState::Stopping { started: since, .. } => started = Some(*since),
+        JobState::Requeued { reason: why, .. } => reason = Some(why.clone()),
         JobState::Ended { verdict, at, run, remains } => {
             reason = verdict.reason().cloned();
             started = run.as_ref().map(|run| run.started);
             ended = Some(*at);
-            exit_code = run.as_ref().and_then(|run| run.exit.as_ref()).map(|exit| exit.code);
-            logs_truncated = matches!(remains, Remains::Cleared(logs) if logs.truncated);
+            exit = run.as_ref().and_then(|run| run.exit.as_ref());
+            logs = match remains {
+                Remains::Cleared(logs) => Some(logs),
+                Remains::Nothing | Remains::Owed => None,
+            };
         }
     }
     let state = held_or(outcome::job_state(job), step_state == State::Held);
     // How long a process lived is known only where Podman could say that it ended.
-    let lived =
-        started.zip(ended).filter(|_| exit_code.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
+    let lived = started.zip(ended).filter(|_| exit.is_some()).map(|(from, to)| to.boot.since(from.boot).as_secs_f64());
     JobStatus {
         id: job_id(execution, step, index),
+        unit: planned.unit as usize,
+        role: planned.role,
         pod_name: planned.pod_name.clone(),
         hostname: planned.hostname.clone(),
         node: planned.node.clone(),
@@ -318,27 +388,37 @@ fn job_status(execution: &Execution, step: usize, index: usize, step_state: Stat
         state,
         views: views(state),
         reason,
-        exit_code,
+        exit_code: exit.map(|exit| exit.code),
         attempt: job.attempt,
         max_duration_seconds: planned.max_duration_seconds,
         started_at: started.map(|at| at.wall),
         ended_at: ended.map(|at| at.wall),
         wall_seconds: lived,
-        cpu_seconds: None,
-        logs_truncated,
+        paused_seconds: Duration::from_millis(job.paused_ms).as_secs_f64(),
+        cpu_seconds: exit.and_then(|exit| exit.cpu_ms).map(|ms| Duration::from_millis(ms).as_secs_f64()),
+        signal: exit.and_then(outcome::signal_of),
+        owner: execution.plan.tenant.to_string(),
+        user: planned.pod.options.user.as_ref().map(ToString::to_string),
+        slots: execution.plan.steps[step].terms.gang.as_ref().filter(|_| planned.role == Role::Worker).map_or(1, |gang| gang.slots_per_worker),
+        machines: vec![planned.node.clone()],
+        stdout_bytes: logs.map(|logs| logs.stdout_bytes),
+        stderr_bytes: logs.map(|logs| logs.stderr_bytes),
+        logs_truncated: logs.is_some_and(|logs| logs.truncated),
     }
 }
 
 /// `<execution>.<step>.<index>`.
 #[must_use]
 pub fn job_id(execution: &Execution, step: usize, job: usize) -> String {
-    format!("{}.{}.{job}", execution.plan.execution, execution.plan.steps[step].id)
+    let planned = &execution.plan.steps[step];
+    format!("{}.{}.{}", execution.plan.execution, planned.id, planned.label(job))
 }
 
 /// Podman's name for the container of an attempt: nothing in an operation can change it.
 #[must_use]
 pub fn container_name(execution: &Execution, id: &AttemptId) -> String {
-    format!("{}.{}.{}.{}", id.execution.short(), execution.plan.steps[id.step].id, id.job, id.attempt)
+    let planned = &execution.plan.steps[id.step];
+    format!("{}.{}.{}.{}", id.execution.short(), planned.id, planned.label(id.job), id.attempt)
 }
 
 fn views(state: State) -> Views {

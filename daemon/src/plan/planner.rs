@@ -1,0 +1,233 @@
+//! Plans a verified bundle: nodes, volumes, groups, jobs.
+//!
+//! Must not: stop at the first objection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Board, Dependency, Errand, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
+use crate::bundle::document::Sequence;
+use crate::bundle::manifest::{Container, claim};
+use crate::bundle::options::Options;
+use crate::bundle::{Hostname, NodeName, VolumeName};
+use crate::reason::Name;
+use crate::verify::{Objection, Rejection, VerifiedBundle, VerifiedWork};
+
+/// Plans a bundle for this board.
+///
+/// # Errors
+/// With every reason at once: unknown nodes, pods of a group that share a hostname or host port, a volume on two
+/// Podmans.
+pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
+    let mut planner = Planner { bundle, board, objections: Vec::new() };
+    let steps = planner.steps();
+    if !planner.objections.is_empty() {
+        return Err(Rejection { code: Name::Invalid.code(), name: Name::Invalid, reasons: planner.objections });
+    }
+    let header = bundle.header();
+    Ok(Plan {
+        execution: header.execution,
+        tenant: header.tenant.clone(),
+        operation: header.operation.clone(),
+        stop_grace_seconds: board.stop_grace_seconds,
+        parallelism: None,
+        steps,
+    })
+}
+
+struct Planner<'a> {
+    bundle: &'a VerifiedBundle,
+    board: &'a Board,
+    objections: Vec<Objection>,
+}
+
+impl Planner<'_> {
+    fn steps(&mut self) -> Vec<PlannedStep> {
+        let groups = self.groups();
+        let homes = self.volume_homes();
+        let mut steps: Vec<PlannedStep> = Vec::new();
+        let mut previous: Vec<Dependency> = Vec::new();
+        let mut unit: Vec<Dependency> = Vec::new();
+        for (index, step) in self.bundle.steps().iter().enumerate() {
+            let joins = groups[index].is_some() && index > 0 && groups[index] == groups[index - 1];
+            if !joins && !unit.is_empty() {
+                previous = std::mem::take(&mut unit);
+            }
+            unit.push(Dependency { step: index, needs: Needs::Ended });
+            let document = &step.document;
+            let Some(work) = self.work(index, &homes) else { continue };
+            steps.push(PlannedStep {
+                id: document.id.clone(),
+                on_failure: document.on_failure,
+                timeout_seconds: document.timeout_seconds,
+                group: groups[index],
+                after: previous.clone(),
+                terms: Terms::default(),
+                work,
+            });
+        }
+        self.within_groups(&groups);
+        steps
+    }
+
+    /// Adjacent steps that share a manifest are a group; a manifest of its own is none.
+    fn groups(&mut self) -> Vec<Option<u32>> {
+        let manifest = |index: usize| match &self.bundle.steps()[index].work {
+            VerifiedWork::PodRun(run, _) => Some(run.manifest.as_str()),
+            VerifiedWork::Uplink(_) | VerifiedWork::Downlink(_) => None,
+        };
+        let count = self.bundle.steps().len();
+        let mut groups = Vec::with_capacity(count);
+        let mut number = 0;
+        let mut torn = Vec::new();
+        let mut last_seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for index in 0..count {
+            let mine = manifest(index);
+            let with_previous = mine.is_some() && index > 0 && manifest(index - 1) == mine;
+            let with_next = mine.is_some() && index + 1 < count && manifest(index + 1) == mine;
+            if with_next && !with_previous {
+                number += 1;
+            }
+            groups.push((with_previous || with_next).then_some(number));
+            if let Some(path) = mine
+                && last_seen.insert(path, index).is_some_and(|at| at + 1 != index)
+            {
+                torn.push((index, path.to_owned()));
+            }
+        }
+        for (index, path) in torn {
+            self.object(index, "pod_run.manifest", format!("`{path}` is shared with a step that is not adjacent"));
+        }
+        groups
+    }
+
+    fn node(&mut self, index: usize, asked: &NodeName) -> Option<NodeName> {
+        let name = if asked.as_str() == "default" { &self.board.default_node } else { asked };
+        if self.board.nodes.contains_key(name) {
+            return Some(name.clone());
+        }
+        let known: Vec<&str> = self.board.nodes.keys().map(NodeName::as_str).collect();
+        self.object(
+            index,
+            "pod_run.node",
+            format!("unknown node `{asked}`, this board has: {}, default", known.join(", ")),
+        );
+        None
+    }
+
+    /// The node where each volume lives: that of the pods that mount it.
+    fn volume_homes(&mut self) -> BTreeMap<VolumeName, NodeName> {
+        let mut homes: BTreeMap<VolumeName, NodeName> = BTreeMap::new();
+        for (index, step) in self.bundle.steps().iter().enumerate() {
+            let VerifiedWork::PodRun(run, _) = &step.work else { continue };
+            let Some(node) = self.node(index, &run.node) else { continue };
+            match homes.get(&run.volume) {
+                Some(home) if self.board.nodes.get(home) != self.board.nodes.get(&node) => {
+                    let message = format!(
+                        "volume `{}` would be on `{home}` and on `{node}`, which have Podmans of their own",
+                        run.volume
+                    );
+                    self.object(index, "pod_run.volume", message);
+                }
+                Some(_) => {}
+                None => {
+                    homes.insert(run.volume.clone(), node);
+                }
+            }
+        }
+        homes
+    }
+
+    fn work(&mut self, index: usize, homes: &BTreeMap<VolumeName, NodeName>) -> Option<Work> {
+        let tenant = &self.bundle.header().tenant;
+        let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
+        match &self.bundle.steps()[index].work {
+            VerifiedWork::Uplink(uplink) => Some(Work::Errand(Errand::Uplink(Transfer {
+                node: home(&uplink.volume),
+                volume: uplink.volume.clone(),
+                claim: claim(tenant, &uplink.volume),
+                sources: uplink.files.clone(),
+                destination: uplink.destination.clone(),
+            }))),
+            VerifiedWork::Downlink(downlink) => Some(Work::Errand(Errand::Downlink(Transfer {
+                node: home(&downlink.volume),
+                volume: downlink.volume.clone(),
+                claim: claim(tenant, &downlink.volume),
+                sources: downlink.sources.clone(),
+                destination: downlink.destination.clone(),
+            }))),
+            VerifiedWork::PodRun(run, container) => {
+                let options = self.granted(index, container, &run.options);
+                let job = PlannedJob {
+                    label: String::new(),
+                    unit: 0,
+                    role: Role::Alone,
+                    pod_name: run.pod_name.clone(),
+                    hostname: run.pod.clone(),
+                    node: homes.get(&run.volume).and(self.resolved(&run.node))?,
+                    max_duration_seconds: run.max_duration_seconds,
+                    pod: pod(container, claim(tenant, &run.volume), options?),
+                };
+                Some(Work::PodRun { jobs: vec![job] })
+            }
+        }
+    }
+
+    /// What of a pod's options this board grants.
+    fn granted(&mut self, index: usize, container: &Container, asked: &Options) -> Option<Options> {
+        let breaches = match self.board.policy.grant(&container.image, asked) {
+            Ok(options) => return Some(options),
+            Err(breaches) => breaches,
+        };
+        let step = self.bundle.steps()[index].document.id.clone();
+        for (field, message) in breaches {
+            self.object(index, &format!("pod_run.{field}"), format!("step {step}: {message}"));
+        }
+        None
+    }
+
+    /// A node that `volume_homes` has already found legal.
+    fn resolved(&self, asked: &NodeName) -> Option<NodeName> {
+        let name = if asked.as_str() == "default" { &self.board.default_node } else { asked };
+        self.board.nodes.contains_key(name).then(|| name.clone())
+    }
+
+    fn within_groups(&mut self, groups: &[Option<u32>]) {
+        let bundle = self.bundle;
+        let mut names: BTreeSet<(u32, &Hostname)> = BTreeSet::new();
+        let mut ports: BTreeSet<(u32, u16, &'static str)> = BTreeSet::new();
+        for (index, step) in bundle.steps().iter().enumerate() {
+            let VerifiedWork::PodRun(run, container) = &step.work else { continue };
+            let unit = groups[index].unwrap_or(u32::MAX - u32::try_from(index).unwrap_or(0));
+            if !names.insert((unit, &run.pod)) {
+                self.object(index, "pod_run.pod", format!("hostname `{}` is taken twice in its group", run.pod));
+            }
+            for port in &container.ports {
+                let protocol = port.protocol.lower_case();
+                if !ports.insert((unit, port.host_port, protocol)) {
+                    let message = format!("host port {}/{protocol} is taken twice in its group", port.host_port);
+                    self.object(index, "ports", message);
+                }
+            }
+        }
+    }
+
+    fn object(&mut self, index: usize, field: &str, message: String) {
+        self.objections.push(Objection {
+            file: Sequence::PATH.to_owned(),
+            field: format!("steps[{index}].{field}"),
+            message,
+        });
+    }
+}
+
+fn pod(container: &Container, claim: String, options: Options) -> PodSpec {
+    PodSpec {
+        image: container.image.clone(),
+        command: container.command.clone(),
+        args: container.args.clone(),
+        env: container.env.clone(),
+        ports: container.ports.clone(),
+        claim,
+        options,
+    }
+}
