@@ -265,7 +265,8 @@ impl Ledger {
         for ended in &ended {
             self.index()?.ended_at(ended)?;
         }
-        Ok(())
+        let purged = records.iter().filter(|(_, recorded)| recorded.record == Record::Purged);
+        self.reflect_forgotten(&purged.map(|(_, recorded)| recorded.execution).collect())
     }
 
     fn kept_from_now_on(&mut self, execution: &Execution, records: &[(Cursor, &Recorded)]) -> Ended {
@@ -305,8 +306,9 @@ impl Ledger {
     }
 
     fn reflect_forgotten(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<(), LedgerError> {
+        let known = self.kept.len();
         self.kept.retain(|(_, id), _| !ids.contains(id));
-        self.forgotten += ids.len() as u64;
+        self.forgotten += (known - self.kept.len()) as u64;
         for id in ids {
             self.index()?.forget(*id)?;
         }
