@@ -228,7 +228,9 @@ impl Storage {
             Ok(Some((before, after))) => {
                 tracing::info!(before, after, "compacted the journal");
                 *damage = None;
+                self.queries.send_replace(ledger.queries());
             }
+            Err(error @ LedgerError::Index(_)) => self.let_index_go(&error),
             Err(error) => {
                 let message = format!("{}; old records stay until it is mended", chain(&error));
                 tracing::error!(%message, "failed to compact the journal");

@@ -214,3 +214,22 @@ fn what_an_operator_purged_is_forgotten_by_that_record_alone() {
     assert_eq!(found.board, board);
     assert_eq!(ledger.queries().expect("an index").history(id(7)).expect("readable").len(), 0);
 }
+
+#[test]
+fn the_index_stays_small_while_executions_come_and_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut ledger, Found { mut board, .. }) = open(folder.path());
+    let mut rooms = Vec::new();
+    for n in 1..=600 {
+        accept(&mut ledger, &mut board, n);
+        finish(&mut ledger, &mut board, n);
+        if n > 5 {
+            ledger.forget(&ids([n - 5])).expect("forgotten");
+        }
+        ledger.compact().expect("looked");
+        if n % 100 == 0 {
+            rooms.push(perigee::disk::room_of(&folder.path().join("index")) / 1024);
+        }
+    }
+    assert!(rooms.iter().all(|room| *room < 512), "KiB after each hundred: {rooms:?}");
+}

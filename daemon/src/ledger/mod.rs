@@ -331,13 +331,14 @@ impl Ledger {
             return Ok(None);
         };
         let forgotten = index.forgotten()?;
-        match compact::compact(&self.journal, &self.medium, &forgotten) {
-            Ok(_) => Ok(Some((all, compact::sizes(&self.journal)?.1))),
-            Err(error) => {
-                self.compaction_failed = closed;
-                Err(error.into())
-            }
+        if let Err(error) = compact::compact(&self.journal, &self.medium, &forgotten) {
+            self.compaction_failed = closed;
+            return Err(error.into());
         }
+        // sled gives no room back by itself (measured: 1.6 KiB for each execution that came and went).
+        self.close_index();
+        self.rebuild(&mut Vec::new()).inspect_err(|_| self.index = None)?;
+        Ok(Some((all, compact::sizes(&self.journal)?.1)))
     }
 
     /// Lets go of an index that failed; until [`Self::mend`] the journal does without.
