@@ -153,7 +153,7 @@ fn t11_group_of_a_pod_that_cannot_start_goes_too() {
 #[test]
 fn t12_user_and_workdir_are_the_pods() {
     let board = Board::new();
-    let look = "id -u; id -g; pwd; hostname; grep Cap /proc/self/status";
+    let look = "id -u; id -g; pwd; hostname; grep Cap /proc/self/status; echo mine > /data/of-$(id -u)";
     let tasks = pod("NUMBERS", "p", look, &["user: 1000:1001", "workdir: /tmp"])
         + &pod("NUMBER", "p", look, &["user: 1000"])
         + &pod("NAME", "p", look, &["user: root", "workdir: /data"]);
@@ -173,6 +173,7 @@ fn t12_user_and_workdir_are_the_pods() {
     );
     assert_eq!(job(&status, "NUMBERS")["user"], "1000:1001");
     assert_eq!(job(&status, "NAME")["user"], "root");
+    assert_eq!(board.in_volume("of-1000").as_deref(), Some("mine\n"), "such a user can still write into the volume");
 }
 
 #[test]

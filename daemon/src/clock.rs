@@ -15,6 +15,12 @@ pub struct Clock {
     offset: Duration,
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl Clock {
     /// A clock whose boot time runs `scale` times as fast as the board's.
     #[must_use]

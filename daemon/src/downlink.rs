@@ -3,6 +3,7 @@
 //! ```text
 //! <state_dir>/logs/<execution>/<container>.console     console output, until purge
 //! <state_dir>/bundles/<execution>/                     files of the accepted bundle, until the end
+//! <state_dir>/gangs/<execution>/                       hostfiles and keys of its gangs, until the end
 //! <state_dir>/outgoing/<execution>/                    an entry in the making
 //! <state_dir>/downlink/<execution>/                    the entry: report.json, <step>.tar, logs/<step>.<job>.stdout|stderr
 //! ```
@@ -111,6 +112,12 @@ impl Outbox {
     #[must_use]
     pub fn bundle_folder(&self, id: ExecutionId) -> PathBuf {
         self.state_dir.join("bundles").join(id.to_string())
+    }
+
+    /// Where the files of its gangs are, keys included; they live as long as the execution.
+    #[must_use]
+    pub fn gang_folder(&self, id: ExecutionId) -> PathBuf {
+        self.state_dir.join("gangs").join(id.to_string())
     }
 
     fn outgoing(&self, id: ExecutionId) -> PathBuf {
@@ -324,7 +331,7 @@ impl Outbox {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.parse().is_ok_and(&live)
         };
-        for folder in ["staging", "outgoing", "bundles"] {
+        for folder in ["staging", "outgoing", "bundles", "gangs"] {
             let entries = fs::read_dir(self.state_dir.join(folder)).into_iter().flatten();
             for path in entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| !wanted(path)) {
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -341,6 +348,7 @@ impl Outbox {
     /// # Errors
     /// When they cannot be removed.
     pub fn tidy(&self, id: ExecutionId) -> io::Result<()> {
+        disk::remove_folder(&self.gang_folder(id))?;
         disk::remove_folder(&self.bundle_folder(id))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
@@ -74,6 +75,33 @@ pub enum TroubleName {
     EngineUnreachable,
 }
 
+impl TroubleName {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::LedgerUnavailable,
+        Self::DiskFull,
+        Self::JournalDamaged,
+        Self::OutboxFull,
+        Self::IndexUnavailable,
+        Self::ConfigInvalid,
+        Self::EngineUnreachable,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LedgerUnavailable => "ledger_unavailable",
+            Self::DiskFull => "disk_full",
+            Self::JournalDamaged => "journal_damaged",
+            Self::OutboxFull => "outbox_full",
+            Self::IndexUnavailable => "index_unavailable",
+            Self::ConfigInvalid => "config_invalid",
+            Self::EngineUnreachable => "engine_unreachable",
+        }
+    }
+}
+
 /// Everything the outside may see, at one instant.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -87,13 +115,15 @@ pub struct Snapshot {
     pub troubles: Vec<Trouble>,
     /// Nodes whose Podman does not answer.
     pub away: Away,
+    /// The clock that the state counts by.
+    pub clock: Clock,
 }
 
 impl Snapshot {
     /// What surrounds an execution of it.
     #[must_use]
     pub fn around(&self) -> Around<'_> {
-        Around { board: &self.board, away: &self.away }
+        Around { board: &self.board, away: &self.away, now: self.clock.now() }
     }
 
     /// One line for `systemctl status`.

@@ -303,7 +303,7 @@ impl Loop {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
-        let snapshot = Snapshot { generation, cursor, board, troubles, away };
+        let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
         self.manager.status(&snapshot.line());
         self.snapshots.send_replace(Arc::new(snapshot));
     }

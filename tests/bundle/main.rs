@@ -3,6 +3,7 @@
 
 mod archive;
 mod damage;
+mod flow;
 mod planning;
 mod sample;
 mod verification;

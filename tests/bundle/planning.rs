@@ -1,6 +1,7 @@
 //! A verified bundle meets a board: groups, order, nodes, volumes and ports.
 
 use perigee::bundle::document::{OnFailure, Sequence, StepDocument, StepKind, UplinkDocument};
+use perigee::bundle::flow::Flow;
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::options::{Options, Privilege};
 use perigee::plan::policy::{Bounds, Policy};
@@ -213,7 +214,16 @@ fn uplink(id: &str) -> StepDocument {
         files: vec![super::sample::FILE.to_owned()],
     };
     let (id, on_failure, uplink) = (id.parse().expect("legal"), OnFailure::Stop, Some(document));
-    StepDocument { id, kind: StepKind::Uplink, on_failure, timeout_seconds: 300, pod_run: None, uplink, downlink: None }
+    StepDocument {
+        id,
+        kind: StepKind::Uplink,
+        on_failure,
+        timeout_seconds: 300,
+        flow: Flow::default(),
+        pod_run: None,
+        uplink,
+        downlink: None,
+    }
 }
 
 fn node_of(step: &perigee::plan::PlannedStep) -> &str {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use perigee::bundle::document::{
     self, Header, OnFailure, OperationInfo, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument, Validity,
 };
+use perigee::bundle::flow::Flow;
 use perigee::bundle::manifest::{Claim, Container, Metadata, Mount, Pod, SecurityContext, Spec, Volume as PodVolume};
 use perigee::bundle::read::{self, ReadError};
 use perigee::bundle::{ExecutionId, limits, write};
@@ -16,6 +17,7 @@ pub(crate) const ROOMY: u64 = 64 * 1024 * 1024;
 /// Documents and files of a bundle, by entry path.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
+    pub(crate) parallelism: Option<u32>,
     pub(crate) steps: Vec<StepDocument>,
     pub(crate) manifests: BTreeMap<String, Vec<Pod>>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
@@ -41,12 +43,13 @@ impl Sample {
             StepDocument { pod_run: Some(pod_run("client", 120)), ..step("CLIENT", StepKind::PodRun, 420) },
         ];
         let manifests = [(MANIFEST.to_owned(), vec![pod("server", 60), pod("client", 120)])].into();
-        Self { steps, manifests, files: [(FILE.to_owned(), b"print('hello')\n".to_vec())].into() }
+        Self { parallelism: None, steps, manifests, files: [(FILE.to_owned(), b"print('hello')\n".to_vec())].into() }
     }
 
     /// Entry texts and bytes, in archive order.
     pub(crate) fn contents(&self) -> Vec<(String, Vec<u8>)> {
-        let sequence = document::write(Sequence::PATH, &Sequence { steps: self.steps.clone() }).expect("writes");
+        let sequence = Sequence { parallelism: self.parallelism, steps: self.steps.clone() };
+        let sequence = document::write(Sequence::PATH, &sequence).expect("writes");
         let mut contents = vec![(Sequence::PATH.to_owned(), sequence.into_bytes())];
         for (path, pods) in &self.manifests {
             let texts: Vec<String> = pods.iter().map(|pod| document::write(path, pod).expect("writes")).collect();
@@ -110,7 +113,8 @@ pub(crate) fn unpack(bytes: &[u8], limit: u64) -> Result<(Header, Contents), Rea
 fn step(id: &str, kind: StepKind, timeout_seconds: u32) -> StepDocument {
     let id = id.parse().expect("legal");
     let on_failure = OnFailure::Stop;
-    StepDocument { id, kind, on_failure, timeout_seconds, pod_run: None, uplink: None, downlink: None }
+    let flow = Flow::default();
+    StepDocument { id, kind, on_failure, timeout_seconds, flow, pod_run: None, uplink: None, downlink: None }
 }
 
 fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
@@ -121,6 +125,7 @@ fn pod_run(name: &str, max_duration_seconds: u32) -> PodRunDocument {
         node: "mpu".parse().expect("legal"),
         volume: "payload".parse().expect("legal"),
         max_duration_seconds,
+        jobs: None,
         options: Box::default(),
     }
 }

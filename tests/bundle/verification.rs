@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use perigee::bundle::document::{DownlinkDocument, Header, OnFailure, Sequence, StepDocument, StepKind};
+use perigee::bundle::flow::Flow;
 use perigee::bundle::limits::{MAX_TIMEOUT_SECONDS, STEPS};
 use perigee::bundle::manifest::Protocol::Tcp;
 use perigee::bundle::manifest::{Port, Resources};
@@ -248,8 +249,9 @@ fn a_step_that_has_not_exactly_the_block_of_its_kind_is_refused() {
 
 #[test]
 fn no_steps_and_too_many_steps_are_refused() {
-    let refused =
-        spoilt(|sample| *sample = Sample { steps: vec![], manifests: BTreeMap::new(), files: BTreeMap::new() });
+    let refused = spoilt(|sample| {
+        *sample = Sample { parallelism: None, steps: vec![], manifests: BTreeMap::new(), files: BTreeMap::new() }
+    });
     assert_reasons(&refused, &[(Sequence::PATH, "steps", "found 0 steps, expected 1 to 1000")]);
     let refused = spoilt(|sample| {
         let more = (0..STEPS - 2)
@@ -343,5 +345,14 @@ fn downlink(source: &str, destination: &str) -> DownlinkDocument {
 
 fn step(id: &str, kind: StepKind) -> StepDocument {
     let (id, on_failure) = (id.parse().expect("legal"), OnFailure::Stop);
-    StepDocument { id, kind, on_failure, timeout_seconds: 300, pod_run: None, uplink: None, downlink: None }
+    StepDocument {
+        id,
+        kind,
+        on_failure,
+        timeout_seconds: 300,
+        flow: Flow::default(),
+        pod_run: None,
+        uplink: None,
+        downlink: None,
+    }
 }

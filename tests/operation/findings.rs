@@ -31,7 +31,7 @@ tasks:
         findings(text),
         [
             "2:1: error: comment: unknown key `comment`; \
-             expected one of: id, namespace, system, description, labels, tasks",
+             expected one of: id, namespace, system, description, labels, parallelism, tasks",
             "6:15: error: tasks[0].pod_name: pod name `Test` is not legal: lower-case letters, digits and `-`, \
              starting and ending with a letter or digit, at most 63 characters; rename it",
             "8:7: error: tasks[0].image.tag: missing; name the tag, quoted; no tag is assumed",
@@ -116,7 +116,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     assert_eq!(line("comand"), "8:5: error: tasks[0].comand: unknown key `comand`; did you mean `command`?");
     assert_eq!(line("podname"), "8:5: error: tasks[0].podname: unknown key `podname`; did you mean `pod_name`?");
     assert!(
-        line("zzz").contains("unknown key `zzz`; expected one of: id, type, description, on_failure, volume, pod_name")
+        line("zzz").contains("unknown key `zzz`; expected one of: id, type, description, on_failure, volume, after, when")
     );
     assert!(line("source").contains("unknown key `source`; "), "a key of another task type");
 }
@@ -131,19 +131,6 @@ fn keys_of_older_platform_pages_are_refused_and_not_ignored() {
     assert!(line("scheduled_time: null").contains("unknown key `scheduled_time`"));
     assert!(line("envs: {A: b}").contains("unknown key `envs`; did you mean `env`?"));
     assert!(line("pvc_name: x").contains("unknown key `pvc_name`"));
-}
-
-#[test]
-fn extensions_of_later_versions_are_named_as_such() {
-    for key in ["on_power_loss", "retries", "after", "commands", "array", "gang", "when", "not_before", "not_after"] {
-        assert_eq!(
-            only(&pod(&format!("    {key}: 1\n"))),
-            format!(
-                "8:5: error: tasks[0].{key}: `{key}` is not yet supported by this version; \
-                 remove it, or wait for a version that knows it"
-            )
-        );
-    }
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(crate) fn flown(text: &str) -> (Compiled, Plan) {
 
 /// Packs the parts, reads them back, verifies and plans them.
 fn on_board(parts: &Compiled) -> Plan {
-    let sequence = document::write(Sequence::PATH, &Sequence { steps: parts.steps.clone() }).expect("writes");
+    let sequence = Sequence { parallelism: parts.parallelism, steps: parts.steps.clone() };
+    let sequence = document::write(Sequence::PATH, &sequence).expect("writes");
     let mut contents = vec![(Sequence::PATH.to_owned(), sequence)];
     contents.extend(parts.manifests.clone());
     contents.extend(parts.files.iter().map(|file| (file.entry.clone(), file.source.clone())));
@@ -115,4 +116,24 @@ pub(crate) fn pod_with(line: &str, other: &str) -> String {
     let text = pod("");
     assert!(text.contains(line), "{line}");
     text.replace(line, other)
+}
+
+/// An operation of pods `a`, `b`, …: each takes five lines, the first from line 3, and as many more as it is given.
+pub(crate) fn pods(tasks: &[(&str, &str)]) -> String {
+    let mut text = "id: demo\ntasks:\n".to_owned();
+    for (id, more) in tasks {
+        let name = id.to_lowercase();
+        text.push_str(&format!(
+            "  - id: {id}\n    type: dphi.space.cg2.pod.run\n    pod_name: {name}\n    \
+             image: {{name: a, tag: \"1\"}}\n    volume: v\n"
+        ));
+        more.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
+    }
+    text
+}
+
+/// Every pair that differs, at once.
+pub(crate) fn alike(pairs: impl IntoIterator<Item = (String, String)>) {
+    let wrong: Vec<(String, String)> = pairs.into_iter().filter(|(found, expected)| found != expected).collect();
+    assert!(wrong.is_empty(), "found, and expected: {wrong:#?}");
 }

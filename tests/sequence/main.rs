@@ -1,8 +1,10 @@
 //! The engine: driven with random events beside a naive world, crashed and replayed; and its tables, pair by pair.
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails must fail its test")]
 
+mod graph;
 mod invariants;
 mod jobs;
+mod legality;
 mod plans;
 mod run;
 mod table;

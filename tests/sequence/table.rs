@@ -204,7 +204,7 @@ fn a_record_of_an_unknown_execution_step_or_job_is_illegal() {
 }
 
 /// One execution with one active step of two jobs: the first in the given state, the second being prepared.
-fn board_with(state: JobState) -> Board {
+pub(crate) fn board_with(state: JobState) -> Board {
     let mut plan = empty_plan(execution(1), 10);
     let jobs = vec![job(0, None, 60), job(1, None, 60)];
     plan.steps.push(step(0, OnFailure::Stop, 360, Work::PodRun { jobs }));
@@ -218,7 +218,7 @@ fn board_with(state: JobState) -> Board {
     Board { live: [(execution(1), Arc::new(known))].into(), ..Board::default() }
 }
 
-fn job_states() -> Vec<(&'static str, JobState)> {
+pub(crate) fn job_states() -> Vec<(&'static str, JobState)> {
     let container = || "c".to_owned();
     let stopping =
         |cause| JobState::Stopping { container: container(), started: at(2), cause, signal: Signal::Term, told: at(3) };
@@ -283,7 +283,7 @@ fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event
     short(state).to_owned()
 }
 
-fn short(state: &JobState) -> &'static str {
+pub(crate) fn short(state: &JobState) -> &'static str {
     match state {
         JobState::Waiting => "waiting",
         JobState::Held => "held",
@@ -313,7 +313,7 @@ fn phase_name(phase: &Phase) -> &'static str {
 }
 
 /// Compares word by word, so that the tables above may be laid out for reading.
-fn assert_table(expected: &str, columns: &[&str], rows: Vec<(&str, Vec<String>)>) {
+pub(crate) fn assert_table(expected: &str, columns: &[&str], rows: Vec<(&str, Vec<String>)>) {
     let mut found: Vec<Vec<String>> = vec![columns.iter().map(|name| (*name).to_owned()).collect()];
     found.extend(rows.into_iter().map(|(name, cells)| [vec![name.to_owned()], cells].concat()));
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

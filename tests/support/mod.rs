@@ -252,11 +252,22 @@ impl Board {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// Packs and submits a whole operation for the board's tenant.
+    pub fn submit_as(&self, operation: &str) -> String {
+        let bundle = self.pack_whole(&self.tenant, operation);
+        self.ask(&["submit", &bundle.display().to_string()])
+    }
+
     /// Packs an operation, given as the YAML of its tasks, for a tenant.
     pub fn pack_for(&self, tenant: &str, tasks: &str) -> PathBuf {
+        self.pack_whole(tenant, &format!("id: test\ntasks:\n{tasks}"))
+    }
+
+    /// Packs a whole operation for a tenant.
+    pub fn pack_whole(&self, tenant: &str, text: &str) -> PathBuf {
         let id = uuid::Uuid::now_v7().to_string();
         let operation = self.path(&format!("op-{id}.yaml"));
-        fs::write(&operation, format!("id: test\ntasks:\n{tasks}")).expect("operation");
+        fs::write(&operation, text).expect("operation");
         let bundle = operation.with_extension("packed");
         let path = |path: &Path| path.display().to_string();
         self.ask(&["pack", &path(&operation), "--tenant", tenant, "-o", &path(&bundle)]);

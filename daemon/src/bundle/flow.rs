@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StepId;
+use super::options::Options;
 
 /// When a step may start, and what becomes of it when it fails.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,7 @@ pub struct Condition {
     /// The step whose output is looked at; it has one job.
     pub step: StepId,
     /// What it must say.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub test: Test,
 }
 
@@ -184,6 +186,9 @@ pub struct GangDocument {
     pub slots_per_worker: u32,
     /// `metadata.name` of the workers' pod in the manifest; `<worker>-<i>` are their hostnames.
     pub worker: super::Hostname,
+    /// What the workers ask for beyond the documented keys.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub worker_options: Box<Options>,
     /// Which MPI the files and variables are made for.
     pub mpi: Mpi,
     /// Folder in the containers that holds the keys.

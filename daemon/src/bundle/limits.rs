@@ -48,3 +48,8 @@ pub const BACKOFF_SECONDS: u32 = 3600;
 pub const WORKERS: u32 = 64;
 /// Slots of one worker.
 pub const SLOTS: u32 = 1024;
+/// Bytes of all jobs of an execution together, those of arrays and outputs counted one by one: they are held in memory,
+/// and as a plan they must fit one journal frame.
+pub const PLAN_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest `TASK_ID`.
+pub const TASK_ID: u32 = 999_999_999;

@@ -65,6 +65,15 @@ impl Client {
         })
     }
 
+    /// Asks a question and reads the answer as text.
+    pub(super) fn text(&self, path: &str) -> Result<String, Failed> {
+        self.block_on(async {
+            let answer = self.open(path).await?;
+            let body = wire::collect(answer.into_body(), ANSWER_BYTES).await.map_err(|error| broken(&error))?;
+            Ok(String::from_utf8_lossy(&body).into_owned())
+        })
+    }
+
     /// Commands; only the control socket takes that.
     pub(super) fn post(&self, path: &str, body: wire::Body) -> Result<(StatusCode, Vec<u8>), Failed> {
         self.block_on(async {
@@ -73,12 +82,6 @@ impl Client {
                 other => other.map_err(|error| broken(&error)),
             }
         })
-    }
-
-    /// Commands and reads the JSON answer.
-    pub(super) fn command<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
-        let (status, body) = self.post(path, wire::empty())?;
-        if status.is_success() { parsed(&body) } else { Err(refused(status, &body)) }
     }
 }
 

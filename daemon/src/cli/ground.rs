@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failed};
 use super::table::{dash, print, print_json, print_line};
-use super::{Check, Ground, Pack};
+use super::{Check, Ground, Pack, expand};
 use crate::bundle::document::{self, Entry, Header, OperationInfo, Sequence, Validity};
 use crate::bundle::limits::{FORMAT, GRACE_SECONDS};
 use crate::bundle::read;
@@ -100,6 +100,14 @@ pub(super) fn check(check: &Check, json: bool, out: &mut dyn Write) -> Result<()
         }
     };
     let examined = examine(&check.operation, &tenant, &check.ground)?;
+    if check.expand || check.graph.is_some() {
+        let nodes = known_nodes(&check.ground)?;
+        let plan = expand::planned(&examined.operation, &examined.compiled, &tenant, &nodes)?;
+        return match check.graph {
+            Some(drawing) => expand::draw(&plan, drawing, out),
+            None => expand::expand(&plan, json, out),
+        };
+    }
     let lines: Vec<StepLine> = examined.compiled.steps.iter().zip(&examined.compiled.groups).map(step_line).collect();
     if json {
         let value =
@@ -151,7 +159,7 @@ pub(super) fn pack(pack: &Pack, out: &mut dyn Write) -> Result<(), Failed> {
         let _ = writeln!(io::stderr(), "perigee: {}:{warning}", pack.operation.display());
     }
     let fault = |error: &dyn std::error::Error| Failed::because(Exit::Fault, "failed to write a document", error);
-    let sequence = Sequence { parallelism: None, steps: examined.compiled.steps.clone() };
+    let sequence = Sequence { parallelism: examined.compiled.parallelism, steps: examined.compiled.steps.clone() };
     let sequence = document::write(Sequence::PATH, &sequence).map_err(|error| fault(&error))?;
     let mut texts: BTreeMap<String, Vec<u8>> = [(Sequence::PATH.to_owned(), sequence.into_bytes())].into();
     texts.extend(examined.compiled.manifests.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())));

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failed};
-use super::table::{print, print_event, print_json, print_line};
+use super::watch::print_event;
+use super::table::{print, print_json, print_line};
 use super::{Format, Output};
-use crate::bundle::{ExecutionId, StepId};
+use crate::bundle::ExecutionId;
 use crate::ledger::check::{self, CheckError, Report};
 use crate::ledger::{Frame, JournalError};
 use crate::sequence::Record;
-use crate::view;
+use crate::view::{self, Names};
 
 const STATE_DIR: &str = "/var/lib/perigee";
 
@@ -125,15 +126,15 @@ fn print_report(report: &Report, out: &mut dyn Write) -> Result<(), Failed> {
 
 fn show(dir: &std::path::Path, since: Option<u64>, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
     let mut frames = check::records(dir, since).map_err(|error| failed(&error))?;
-    let mut steps: BTreeMap<ExecutionId, Vec<StepId>> = BTreeMap::new();
+    let mut names: BTreeMap<ExecutionId, Names> = BTreeMap::new();
     while let Some((_, frame)) = frames.next_frame().map_err(|error| failed(&error.into()))? {
         let Frame::Decided { first, records } = frame else { continue };
         for (cursor, recorded) in (first..).zip(&records) {
             if let Record::Accepted { plan, .. } = &recorded.record {
-                steps.insert(recorded.execution, plan.steps.iter().map(|step| step.id.clone()).collect());
+                names.insert(recorded.execution, Names::of_plan(plan));
             }
             if cursor > since.unwrap_or(0) {
-                let known = steps.get(&recorded.execution).map_or(&[][..], Vec::as_slice);
+                let known = names.entry(recorded.execution).or_default();
                 print_event(&view::event_line(cursor, recorded, known), json, out)?;
             }
         }

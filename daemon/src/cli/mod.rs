@@ -2,14 +2,20 @@
 //!
 //! Must not: hold rules of flight; ground validation is flight validation because both call the core.
 
+mod asked;
 mod client;
+mod describe;
 mod exit;
+mod expand;
 mod ground;
 mod inventory;
 mod ledger;
 mod operate;
 mod replay;
+mod run;
 mod table;
+mod verbs;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,7 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bundle::{ExecutionId, Tenant};
-use crate::podman::console::Stream;
+use asked::{List, Logs, Purge, Status, Stop, Wait, Which};
 use client::Client;
 use exit::Failed;
 
@@ -77,8 +83,14 @@ enum Command {
     Inspect(With<BundleFile>),
     /// Hand a bundle to the daemon; prints its execution id.
     Submit(With<Submit>),
-    /// Show the daemon, or one execution, step or job.
-    Status(With<OptionalId>),
+    /// Show the daemon, or executions, steps or jobs.
+    Status(With<Status>),
+    /// Show one execution with the graph of its jobs.
+    Describe(With<OneId>),
+    /// Run one program as an execution of its own; prints its job id and batch id.
+    Run(With<run::Run>),
+    /// Show a line per execution, most important first, within a budget of bytes.
+    Digest(Digest),
     /// List executions, newest first.
     List(With<List>),
     /// Show the transitions of an execution, step or job.
@@ -89,10 +101,18 @@ enum Command {
     Logs(With<Logs>),
     /// Print the event stream.
     Events(With<Events>),
-    /// Lift the hold of executions.
-    Release(With<Ids>),
+    /// Keep what waits from starting.
+    Hold(With<Which>),
+    /// Lift the hold.
+    Release(With<Which>),
+    /// Freeze what runs; its time goes on.
+    Pause(With<Which>),
+    /// Let what is paused go on.
+    Resume(With<Which>),
     /// Stop executions, steps or jobs: SIGTERM, then SIGKILL after the grace.
     Stop(With<Stop>),
+    /// Forget ended executions: record, console output, what is left on the nodes; volumes stay.
+    Purge(With<Purge>),
     /// List the images aboard.
     Images(With<Nothing>),
     /// List the nodes and whether their Podman answers.
@@ -126,44 +146,16 @@ struct Submit {
 }
 
 #[derive(Debug, Args)]
-struct OptionalId {
-    /// An execution (or 6 of its first characters), EXECUTION.STEP or EXECUTION.STEP.INDEX.
-    id: Option<String>,
+struct Digest {
+    /// Not a byte more [default: 1024].
+    #[arg(long, value_name = "N")]
+    bytes: Option<usize>,
 }
 
 #[derive(Debug, Args)]
 struct OneId {
     /// As for status.
     id: String,
-}
-
-#[derive(Debug, Args)]
-struct Ids {
-    /// As for status.
-    #[arg(required = true)]
-    ids: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-struct Stop {
-    /// As for status.
-    #[arg(required = true)]
-    ids: Vec<String>,
-    /// SIGKILL at once.
-    #[arg(long)]
-    now: bool,
-}
-
-#[derive(Debug, Args)]
-struct Logs {
-    /// As for status.
-    id: String,
-    /// Only this stream.
-    #[arg(long, value_enum)]
-    stream: Option<StreamName>,
-    /// Go on until the jobs have ended.
-    #[arg(short, long)]
-    follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +181,12 @@ struct Check {
     /// Tenant, for hostnames [default: tenant].
     #[arg(long)]
     tenant: Option<Tenant>,
+    /// Show every job and what it waits for. Makes nothing.
+    #[arg(long, conflicts_with = "graph")]
+    expand: bool,
+    /// Draw the tasks and what each waits for. Makes nothing.
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    graph: Option<expand::Drawing>,
     #[command(flatten)]
     ground: Ground,
 }
@@ -239,55 +237,6 @@ struct Pack {
     output: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct List {
-    /// Only these states, comma-separated.
-    #[arg(long, value_name = "S,…")]
-    state: Option<String>,
-    /// Only this tenant.
-    #[arg(long)]
-    tenant: Option<Tenant>,
-    /// Only those received since: RFC 3339, or a duration ago such as 2h.
-    #[arg(long, value_name = "T")]
-    since: Option<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-}
-
-#[derive(Debug, Args)]
-struct Wait {
-    /// As for status.
-    #[arg(required = true)]
-    ids: Vec<String>,
-    /// States to wait for, comma-separated [default: any ended state].
-    #[arg(long = "for", value_name = "S,…")]
-    wanted: Option<String>,
-    /// Return at the first of them.
-    #[arg(long)]
-    any: bool,
-    /// Give up after this long (90s, 5m, 1h30m); 0 looks once [default: never].
-    #[arg(long, value_name = "DURATION")]
-    timeout: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StreamName {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl From<StreamName> for Stream {
-    fn from(name: StreamName) -> Self {
-        match name {
-            StreamName::Stdout => Self::Stdout,
-            StreamName::Stderr => Self::Stderr,
-        }
-    }
-}
-
 #[derive(Debug, Subcommand)]
 enum Downlink {
     /// List the entries that wait for a pass.
@@ -321,7 +270,7 @@ struct Replay {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let verbose = arguments.verbose;
-    match run(arguments, &mut io::stdout().lock()) {
+    match obey(arguments, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             let mut err = io::stderr().lock();
@@ -336,7 +285,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
+fn obey(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
     let json = |format: Format| format.output.or(arguments.format.output) == Some(Output::Json);
     let client = || Client::new(arguments.socket.clone());
     match arguments.command {
@@ -344,23 +293,30 @@ fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
         Command::Pack(pack) => ground::pack(&pack, out),
         Command::Inspect(with) => ground::inspect(&with.own.bundle, json(with.format), out),
         Command::Submit(with) => operate::submit(&client()?, &with.own.bundle, with.own.hold, json(with.format), out),
-        Command::Status(with) => operate::status(&client()?, with.own.id.as_deref(), json(with.format), out),
+        Command::Status(with) => operate::status(&client()?, &with.own, json(with.format), out),
+        Command::Describe(with) => describe::describe(&client()?, &with.own.id, json(with.format), out),
+        Command::Run(with) => run::run(&client()?, &with.own, json(with.format), out),
+        Command::Digest(digest) => operate::digest(&client()?, digest.bytes, out),
         Command::List(with) => operate::list(&client()?, &with.own, json(with.format), out),
         Command::History(with) => operate::history(&client()?, &with.own.id, json(with.format), out),
-        Command::Wait(with) => operate::wait(&client()?, &with.own, json(with.format), out),
-        Command::Logs(with) => operate::logs(&client()?, &with.own, out),
-        Command::Events(with) => operate::events(&client()?, &with.own, json(with.format), out),
-        Command::Release(with) => operate::verb(&client()?, &with.own.ids, "release", json(with.format), out),
+        Command::Wait(with) => watch::wait(&client()?, &with.own, json(with.format), out),
+        Command::Logs(with) => watch::logs(&client()?, &with.own, json(with.format), out),
+        Command::Events(with) => watch::events(&client()?, &with.own, json(with.format), out),
+        Command::Hold(with) => verbs::verb(&client()?, &with.own, "hold", json(with.format), out),
+        Command::Release(with) => verbs::verb(&client()?, &with.own, "release", json(with.format), out),
+        Command::Pause(with) => verbs::verb(&client()?, &with.own, "pause", json(with.format), out),
+        Command::Resume(with) => verbs::verb(&client()?, &with.own, "resume", json(with.format), out),
+        Command::Purge(with) => verbs::purge(&client()?, &with.own.which, with.own.stop, json(with.format), out),
         Command::Stop(with) => {
             let verb = if with.own.now { "stop?now=true" } else { "stop" };
-            operate::verb(&client()?, &with.own.ids, verb, json(with.format), out)
+            verbs::verb(&client()?, &with.own.which, verb, json(with.format), out)
         }
         Command::Images(with) => inventory::images(&client()?, json(with.format), out),
         Command::Nodes(with) => inventory::nodes(&client()?, json(with.format), out),
         Command::Volumes(with) => inventory::volumes(&client()?, json(with.format), out),
         Command::Downlink(with) => match with.own.action {
             None | Some(Downlink::List) => inventory::downlinks(&client()?, json(with.format), out),
-            Some(Downlink::Ack { ids }) => operate::acknowledge(&client()?, &ids, json(with.format), out),
+            Some(Downlink::Ack { ids }) => verbs::acknowledge(&client()?, &ids, json(with.format), out),
         },
         Command::Ledger(with) => ledger::ledger(&with.own, json(with.format), out),
         Command::Replay(with) => replay::replay(&client()?, &with.own, json(with.format), out),

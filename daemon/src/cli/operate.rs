@@ -5,20 +5,20 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use hyper::StatusCode;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 
-use super::client::{Client, parsed, pieces, refused};
+use super::asked::{List, Status, members};
+use super::client::{Client, parsed, refused};
+use super::describe;
 use super::exit::{Exit, Failed};
-use super::table::{dash, print, print_event, print_json, print_line, time};
-use super::{Events, List, Logs, Wait};
+use super::table::{dash, print, print_json, print_line, time};
 use crate::bundle::ExecutionId;
 use crate::server::DaemonStatus;
 use crate::verify::Objection;
-use crate::view::{EventLine, ExecutionStatus};
+use crate::view::{EventLine, ExecutionStatus, grouped};
 use crate::wire::{self, encoded};
 
 const CHUNK: usize = 64 * 1024;
@@ -111,17 +111,64 @@ async fn chunk(input: &mut tokio::fs::File) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(super) fn status(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let Some(id) = id else { return daemon_status(client, json, out) };
-    let value: serde_json::Value = client.get(&format!("/v1/executions/{}", encoded(id)))?;
+pub(super) fn status(client: &Client, asked: &Status, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
+    let mut ids = asked.ids.clone();
+    if let Some(batch) = &asked.batch {
+        ids.extend(members(client, batch)?);
+    }
+    let one = |id: &String| client.get::<serde_json::Value>(&format!("/v1/executions/{}", encoded(id)));
+    if asked.group {
+        return phases(&ids, one, json, out);
+    }
+    match ids.as_slice() {
+        [] => daemon_status(client, json, out),
+        [id] if asked.batch.is_none() => {
+            let value = one(id)?;
+            if json {
+                return print_json(out, &value);
+            }
+            match serde_json::from_value::<ExecutionStatus>(value.clone()) {
+                Ok(status) => describe::execution(&status, out),
+                // A step or a job: its fields, one a line.
+                Err(_) => fields(&value, out),
+            }
+        }
+        ids => {
+            let values = ids.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+            if json {
+                return print_json(out, &values);
+            }
+            let text = |value: &serde_json::Value, key: &str| dash(value[key].as_str());
+            let rows = ids.iter().zip(&values).map(|(id, value)| {
+                vec![id.clone(), text(value, "state"), text(value, "ended_at"), text(value, "message")]
+            });
+            print(out, &["ID", "STATE", "ENDED", "WHY"], rows.collect())
+        }
+    }
+}
+
+/// Jobs by phase, of executions.
+fn phases(
+    ids: &[String],
+    one: impl Fn(&String) -> Result<serde_json::Value, Failed>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failed> {
+    if ids.is_empty() {
+        return Err(Failed::new(Exit::Bad, "--group needs executions: name some, or a --batch"));
+    }
+    let mut executions = Vec::new();
+    for id in ids {
+        let whole = serde_json::from_value::<ExecutionStatus>(one(id)?);
+        executions.push(whole.map_err(|_| Failed::new(Exit::Bad, format!("--group: `{id}` is not an execution")))?);
+    }
+    let phases = grouped(&executions);
     if json {
-        return print_json(out, &value);
+        return print_json(out, &phases);
     }
-    match serde_json::from_value::<ExecutionStatus>(value.clone()) {
-        Ok(status) => execution_status(&status, out),
-        // A step or a job: its fields, one a line.
-        Err(_) => fields(&value, out),
-    }
+    let jobs = phases.iter().flat_map(|(phase, group)| group.jobs.iter().map(move |job| (phase, job)));
+    let rows = jobs.map(|(phase, job)| vec![phase.clone(), job.id.clone(), dash(job.path.as_ref())]);
+    print(out, &["PHASE", "JOB", "PATH"], rows.collect())
 }
 
 fn daemon_status(client: &Client, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
@@ -152,37 +199,6 @@ fn fields(value: &serde_json::Value, out: &mut dyn Write) -> Result<(), Failed> 
     print(out, &["FIELD", "VALUE"], rows.collect())
 }
 
-fn execution_status(status: &ExecutionStatus, out: &mut dyn Write) -> Result<(), Failed> {
-    print_line(out, &format!("execution  {}", status.execution))?;
-    print_line(out, &format!("operation  {} of {}", status.operation, status.tenant))?;
-    let why = status.reason.as_ref().map(ToString::to_string);
-    let why = why.or(status.waiting_for.as_ref().map(|what| format!("waits for {what}")));
-    print_line(
-        out,
-        &format!("state      {}{}", status.state.as_str(), why.map(|why| format!(" ({why})")).unwrap_or_default()),
-    )?;
-    print_line(out, &format!("received   {}", time(Some(status.received_at))))?;
-    print_line(out, &format!("started    {}", time(status.started_at)))?;
-    print_line(out, &format!("ended      {}\n", time(status.ended_at)))?;
-    let mut rows = Vec::new();
-    for step in &status.steps {
-        let job = step.jobs.first();
-        let why = step.message.clone().or(step.waiting_for.as_ref().map(|what| format!("waits for {what}")));
-        rows.push(vec![
-            step.id.to_string(),
-            step.kind.clone(),
-            dash(step.group),
-            step.state.as_str().to_owned(),
-            dash(job.and_then(|job| job.exit_code)),
-            dash(job.and_then(|job| job.wall_seconds).map(|seconds| format!("{seconds:.1}"))),
-            step.timeout_seconds.to_string(),
-            dash(job.map(|job| job.node.to_string())),
-            why.unwrap_or_default(),
-        ]);
-    }
-    print(out, &["STEP", "KIND", "GROUP", "STATE", "EXIT", "WALL s", "BUDGET s", "NODE", "WHY"], rows)
-}
-
 #[derive(Debug, Deserialize)]
 struct Listing {
     executions: Vec<crate::view::Summary>,
@@ -196,6 +212,14 @@ pub(super) fn list(client: &Client, list: &List, json: bool, out: &mut dyn Write
     }
     if let Some(tenant) = &list.tenant {
         let _ = write!(path, "&tenant={}", encoded(tenant.as_str()));
+    }
+    for (key, value) in [("step", &list.step), ("operation", &list.operation), ("batch", &list.batch)] {
+        if let Some(value) = value {
+            let _ = write!(path, "&{key}={}", encoded(value));
+        }
+    }
+    for label in &list.labels {
+        let _ = write!(path, "&label={}", encoded(label));
     }
     if let Some(since) = &list.since {
         let _ = write!(path, "&since={}", encoded(&since_instant(since)?.to_string()));
@@ -239,28 +263,6 @@ pub(super) fn history(client: &Client, id: &str, json: bool, out: &mut dyn Write
     print(out, &["AT", "WHAT", "EVENT", "DETAIL"], rows.collect())
 }
 
-/// How a wait came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum WaitOutcome {
-    Reached,
-    Timeout,
-    Unreachable,
-}
-
-#[derive(Debug, Deserialize)]
-struct Waited {
-    outcome: WaitOutcome,
-    parts: Vec<WaitedPart>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WaitedPart {
-    id: String,
-    state: crate::outcome::State,
-    reached: bool,
-}
-
 /// Reads a duration as people write it.
 pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failed> {
     let zero = text == "0";
@@ -274,117 +276,10 @@ pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failed> {
     })
 }
 
-pub(super) fn wait(client: &Client, wait: &Wait, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let timeout = wait.timeout.as_deref().map(|text| duration("--timeout", text)).transpose()?;
-    let ids = wait.ids.iter().map(|id| encoded(id)).collect::<Vec<_>>().join(",");
-    let mut path = format!("/v1/wait?ids={ids}&any={}", wait.any);
-    if let Some(wanted) = &wait.wanted {
-        let _ = write!(path, "&for={}", encoded(wanted));
-    }
-    if let Some(timeout) = timeout {
-        let _ = write!(path, "&timeout_ms={}", timeout.as_millis());
-    }
-    let value: serde_json::Value = client.get(&path)?;
-    let waited: Waited = serde_json::from_value(value.clone())
-        .map_err(|error| Failed::because(Exit::Fault, "the daemon's answer cannot be read", &error))?;
-    if json {
-        print_json(out, &value)?;
-    } else {
-        for part in
-            waited.parts.iter().filter(|part| !wait.any || part.reached || waited.outcome != WaitOutcome::Reached)
-        {
-            print_line(out, &format!("{}  {}", part.id, part.state.as_str()))?;
-        }
-    }
-    match waited.outcome {
-        WaitOutcome::Reached => Ok(()),
-        WaitOutcome::Timeout => Err(Failed::new(Exit::TimedOut, "timed out; nothing was stopped")),
-        WaitOutcome::Unreachable => {
-            Err(Failed::new(Exit::Otherwise, "ended otherwise: the wanted state cannot be reached any more"))
-        }
-    }
-}
-
-pub(super) fn logs(client: &Client, logs: &Logs, out: &mut dyn Write) -> Result<(), Failed> {
-    let mut path = format!("/v1/executions/{}/logs?follow={}", encoded(&logs.id), logs.follow);
-    if let Some(stream) = logs.stream {
-        let name = match stream {
-            super::StreamName::Stdout => "stdout",
-            super::StreamName::Stderr => "stderr",
-        };
-        let _ = write!(path, "&stream={name}");
-    }
-    client.block_on(async {
-        let mut pieces = Box::pin(pieces(client.open(&path).await?));
-        while let Some(piece) = pieces.next().await {
-            let written = out.write_all(&piece?).and_then(|()| out.flush());
-            written.map_err(|error| Failed::because(Exit::Fault, "failed to print", &error))?;
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn events(client: &Client, events: &Events, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let since = events.since.map(|since| format!("since={since}&")).unwrap_or_default();
-    let path = format!("/v1/events?{since}follow={}", events.follow);
-    client.block_on(async {
-        let mut pieces = Box::pin(pieces(client.open(&path).await?));
-        let mut text = String::new();
-        while let Some(piece) = pieces.next().await {
-            text.push_str(&String::from_utf8_lossy(&piece?));
-            while let Some(end) = text.find('\n') {
-                let line: String = text.drain(..=end).collect();
-                if let Some(data) = line.trim_end().strip_prefix("data: ") {
-                    event_line(data, json, out)?;
-                }
-            }
-        }
-        Ok(())
-    })
-}
-
-fn event_line(data: &str, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    if json {
-        return print_line(out, data);
-    }
-    print_event(&parsed::<EventLine>(data.as_bytes())?, json, out)
-}
-
-/// Sends a verb for every id; each is answered, the first refusal decides the exit code.
-pub(super) fn verb(client: &Client, ids: &[String], verb: &str, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    let path = |id: &str| format!("/v1/executions/{}/{verb}", encoded(id));
-    for_each(client, ids, path, json, out)
-}
-
-pub(super) fn acknowledge(client: &Client, ids: &[String], json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    for_each(client, ids, |id| format!("/v1/downlinks/{}/ack", encoded(id)), json, out)
-}
-
-fn for_each(
-    client: &Client,
-    ids: &[String],
-    path: impl Fn(&str) -> String,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<(), Failed> {
-    let mut failed: Option<Failed> = None;
-    let mut outcomes = Vec::new();
-    for id in ids {
-        match client.command::<serde_json::Value>(&path(id)) {
-            Ok(_) => outcomes.push((id, "ok".to_owned())),
-            Err(refusal) => {
-                outcomes.push((id, refusal.message.clone()));
-                let line = format!("{id}: {}", refusal.message);
-                match &mut failed {
-                    Some(first) => first.message = format!("{}\n{line}", first.message),
-                    None => failed = Some(Failed { message: line, ..refusal }),
-                }
-            }
-        }
-    }
-    if json {
-        let outcomes = outcomes.iter().map(|(id, outcome)| serde_json::json!({"id": id, "outcome": outcome}));
-        print_json(out, &outcomes.collect::<Vec<_>>())?;
-    }
-    failed.map_or(Ok(()), Err)
+pub(super) fn digest(client: &Client, bytes: Option<usize>, out: &mut dyn Write) -> Result<(), Failed> {
+    let query = bytes.map(|bytes| format!("?bytes={bytes}")).unwrap_or_default();
+    let text = client.text(&format!("/v1/digest{query}"))?;
+    // Not a byte more than was asked for.
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failed::because(Exit::Fault, "failed to print", &error))
 }

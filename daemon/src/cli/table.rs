@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::exit::{Exit, Failed};
-use crate::view::EventLine;
 
 /// Prints rows below a heading.
 pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failed> {
@@ -49,15 +48,4 @@ pub(super) fn time(at: Option<jiff::Timestamp>) -> String {
 /// Text, or a dash.
 pub(super) fn dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| text.to_string())
-}
-
-/// One line of the event stream.
-pub(super) fn print_event(line: &EventLine, json: bool, out: &mut dyn Write) -> Result<(), Failed> {
-    if json {
-        let text = serde_json::to_string(line);
-        let text = text.map_err(|error| Failed::because(Exit::Fault, "failed to print JSON", &error))?;
-        return print_line(out, &text);
-    }
-    let detail = line.detail.as_ref().map(|detail| format!("  ({detail})")).unwrap_or_default();
-    print_line(out, &format!("{}  {}  {}  {}{detail}", line.cursor, time(Some(line.at)), line.id, line.event))
 }

@@ -5,17 +5,19 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Findings, Place, did_you_mean};
+use super::order;
 use super::pod_run::PodRun;
 use super::tasks::{Mention, Mentions, Operation, Task, TaskKind, Uplink};
 use crate::bundle::document::{
     self, DocumentError, DownlinkDocument, PodRunDocument, Sequence, StepDocument, StepKind, UplinkDocument,
 };
-use crate::bundle::flow::Flow;
+use crate::bundle::flow::{Edge, Jobs, Mode};
+use crate::bundle::graph::Flaw;
 use crate::bundle::limits::{ENTRIES, FLIGHT_UPLINK_BYTES, GRACE_SECONDS, PATH_BYTES, TEXT_ENTRY_BYTES};
-use crate::bundle::manifest::{
-    Claim, Container, DATA, Metadata, Mount, Pod, Port, SecurityContext, Spec, Volume, claim,
-};
-use crate::bundle::{Hostname, NodeName, StepId, Tenant, path};
+use crate::bundle::manifest::{Claim, Container, DATA, Metadata, Mount, Pod, SecurityContext, Spec, Volume, claim};
+use crate::bundle::options::Options;
+use crate::bundle::rules::{WORKERS_OUTLIVE_SECONDS, of_pod, weight};
+use crate::bundle::{Hostname, NodeName, StepId, Tenant, fan, path};
 
 /// What the ground says a source file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Surroundings<'a> {
 /// The parts of a bundle.
 #[derive(Debug, Clone)]
 pub struct Compiled {
+    /// Jobs (gangs) of it that may be alive at once.
+    pub parallelism: Option<u32>,
     /// The steps, in order.
     pub steps: Vec<StepDocument>,
     /// Group number of each step, counted from 1; absent for a step of its own.
@@ -54,6 +58,21 @@ pub struct Compiled {
     pub manifests: Vec<(String, String)>,
     /// Files to pack, in archive order.
     pub files: Vec<PackedFile>,
+}
+
+/// A step, and what is known of its pod besides.
+pub(super) struct Made {
+    pub(super) step: StepDocument,
+    /// What is wrong between its pod and its jobs.
+    pub(super) flaws: Vec<Flaw>,
+    /// Bytes that one of its jobs takes.
+    pub(super) weight: u64,
+}
+
+impl From<StepDocument> for Made {
+    fn from(step: StepDocument) -> Self {
+        Self { step, flaws: Vec::new(), weight: 0 }
+    }
 }
 
 /// A file of the bundle and where its content comes from.
@@ -78,25 +97,28 @@ pub fn compile(
     known_nodes(&operation.mentions, around, findings);
     let uplinked = present_files(&operation.mentions, around, findings);
     let groups = groups(&operation.tasks);
-    let mut compiled = Compiled { steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
+    let parallelism = operation.parallelism;
+    let mut compiled =
+        Compiled { parallelism, steps: Vec::new(), groups: Vec::new(), manifests: Vec::new(), files: Vec::new() };
+    let mut made: Vec<Option<Made>> = Vec::new();
     for (index, task) in operation.tasks.iter().enumerate() {
-        let step = match &task.kind {
+        made.push(match &task.kind {
             TaskKind::PodRun(run) => pod_run(task, run, (index, groups[index]), around, &mut compiled, findings)?,
-            TaskKind::Uplink(uplink) => place(task, uplink, index, &mut compiled, findings),
-            TaskKind::Downlink(downlink) => Some(StepDocument {
+            TaskKind::Uplink(uplink) => place(task, uplink, index, &mut compiled, findings).map(Made::from),
+            TaskKind::Downlink(downlink) => Some(Made::from(StepDocument {
                 downlink: Some(DownlinkDocument {
                     volume: task.volume.clone(),
                     sources: downlink.sources.clone(),
                     destination: downlink.destination.clone(),
                 }),
                 ..step(task, StepKind::Downlink, GRACE_SECONDS)
-            }),
-        };
-        compiled.steps.extend(step);
+            })),
+        });
     }
+    order::compare(operation, &made, &groups, findings);
+    compiled.steps = made.into_iter().flatten().map(|made| made.step).collect();
     compiled.groups = numbered(&groups);
     compiled.files.sort_by(|a, b| a.entry.cmp(&b.entry));
-    within_groups(&operation.tasks, &groups, findings);
     if uplinked > FLIGHT_UPLINK_BYTES {
         let message = format!(
             "the operation uplinks {uplinked} bytes; the flight model takes {FLIGHT_UPLINK_BYTES} per operation"
@@ -109,7 +131,10 @@ pub fn compile(
 
 /// What the board would refuse for its size is refused here, where it can still be mended.
 fn within_limits(compiled: &Compiled, findings: &mut Findings) -> Result<(), DocumentError> {
-    let sequence = document::write(Sequence::PATH, &Sequence { parallelism: None, steps: compiled.steps.clone() })?;
+    let sequence = document::write(
+        Sequence::PATH,
+        &Sequence { parallelism: compiled.parallelism, steps: compiled.steps.clone() },
+    )?;
     let manifests = compiled.manifests.iter().map(|(path, text)| (path.as_str(), text.len() as u64));
     for (path, bytes) in manifests.chain([(Sequence::PATH, sequence.len() as u64)]) {
         if bytes > TEXT_ENTRY_BYTES {
@@ -155,7 +180,7 @@ fn step(task: &Task, kind: StepKind, timeout_seconds: u32) -> StepDocument {
         kind,
         on_failure: task.on_failure,
         timeout_seconds,
-        flow: Flow::default(),
+        flow: task.flow.clone(),
         pod_run: None,
         uplink: None,
         downlink: None,
@@ -205,45 +230,6 @@ fn present_files(mentions: &Mentions, around: &Surroundings<'_>, findings: &mut 
     bytes_in_all
 }
 
-/// Pods of one group live at the same time: hostnames and host ports must differ.
-fn within_groups(tasks: &[Task], first: &[usize], findings: &mut Findings) {
-    let mut names: BTreeMap<(usize, &str), Place> = BTreeMap::new();
-    let mut ports: BTreeMap<(usize, Port), Place> = BTreeMap::new();
-    for (task, head) in tasks.iter().zip(first) {
-        let TaskKind::PodRun(run) = &task.kind else { continue };
-        if let Some(other) = names.insert((*head, run.pod_name.as_str()), task.place) {
-            let message = format!(
-                "pod name `{}` is also that of the task at line {}, which runs at the same time",
-                run.pod_name, other.line
-            );
-            findings.error(
-                task.place_of("pod_name"),
-                format!("{}.pod_name", task.field),
-                message,
-                "rename one of them, or remove `merge`",
-            );
-        }
-        for (i, (port, place)) in run.ports.iter().enumerate() {
-            // Neither the pod's own port matters nor the address: it is the host's port that two pods cannot share.
-            let host = Port { container_port: 0, host_ip: None, ..*port };
-            if let Some(other) = ports.insert((*head, host), *place) {
-                let message = format!(
-                    "host port {}/{} is taken twice, also in line {}",
-                    port.host_port,
-                    port.protocol.lower_case(),
-                    other.line
-                );
-                findings.error(
-                    *place,
-                    format!("{}.ports[{i}].host", task.field),
-                    message,
-                    "use another host port, or remove `merge`",
-                );
-            }
-        }
-    }
-}
-
 fn pod_run(
     task: &Task,
     run: &PodRun,
@@ -251,7 +237,7 @@ fn pod_run(
     around: &Surroundings<'_>,
     compiled: &mut Compiled,
     findings: &mut Findings,
-) -> Result<Option<StepDocument>, DocumentError> {
+) -> Result<Option<Made>, DocumentError> {
     let hostname = match Hostname::join(around.tenant, &run.pod_name) {
         Ok(hostname) => hostname,
         Err(bad) => {
@@ -265,7 +251,18 @@ fn pod_run(
         }
     };
     let seconds = run.max_duration_minutes * 60;
-    let text = document::write("manifest", &pod(task, run, &hostname, seconds, around.tenant))?;
+    let jobs = jobs(run, &hostname);
+    let own = Container { command: run.command.clone(), args: run.args.clone(), ..container(task, run) };
+    let mut flaws = jobs.as_ref().map(|jobs| of_pod(jobs, &own)).unwrap_or_default();
+    let mut weight = weight(&own);
+    let mut text = document::write("manifest", &pod(task, (&hostname, seconds), own, &run.options, around.tenant))?;
+    if let (Some(gang), Some(jobs)) = (&run.gang, &jobs) {
+        let worker = gang.worker.container(container(task, run));
+        flaws.extend(gang.worker.flaws(jobs, &worker));
+        weight = weight.max(crate::bundle::rules::weight(&worker));
+        text.push_str("---\n");
+        text.push_str(&workers(task, seconds, worker, jobs, around.tenant)?);
+    }
     if head == index || compiled.manifests.is_empty() {
         compiled.manifests.push((format!("manifests/{:04}-{hostname}.yaml", index + 1), text));
     } else if let Some((_, documents)) = compiled.manifests.last_mut() {
@@ -273,22 +270,68 @@ fn pod_run(
         documents.push_str(&text);
     }
     let manifest = compiled.manifests.last().map(|(path, _)| path.clone()).unwrap_or_default();
-    Ok(Some(StepDocument {
-        pod_run: Some(PodRunDocument {
-            manifest,
-            pod: hostname,
-            pod_name: run.pod_name.clone(),
-            node: run.node.clone(),
-            volume: task.volume.clone(),
-            max_duration_seconds: seconds,
-            jobs: None,
-            options: run.options.clone(),
-        }),
-        ..step(task, StepKind::PodRun, seconds + GRACE_SECONDS)
-    }))
+    let mut step = step(task, StepKind::PodRun, seconds + GRACE_SECONDS);
+    // Whoever takes another step's output to pieces waits for that step.
+    if let (None, Some(from)) = (&step.flow.after, jobs.as_ref().and_then(|jobs| jobs.from_output.as_ref())) {
+        step.flow.after = Some(vec![Edge { step: from.step.clone(), mode: Mode::All }]);
+    }
+    step.pod_run = Some(PodRunDocument {
+        manifest,
+        pod: hostname,
+        pod_name: run.pod_name.clone(),
+        node: run.node.clone(),
+        volume: task.volume.clone(),
+        max_duration_seconds: seconds,
+        jobs,
+        options: run.options.clone(),
+    });
+    Ok(Some(Made { step, flaws, weight }))
 }
 
-fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Tenant) -> Pod {
+/// The jobs of a task; a gang's workers have a pod of their own in the manifest. A name for them that is too long is
+/// found when all hostnames are looked at.
+fn jobs(run: &PodRun, hostname: &Hostname) -> Option<Jobs> {
+    let worker = fan::workers_pod(hostname).parse().unwrap_or_else(|_| hostname.clone());
+    let gang = run.gang.as_ref().map(|gang| gang.document(worker, &run.options));
+    run.jobs.clone().map(|jobs| Jobs { gang, ..jobs })
+}
+
+fn workers(
+    task: &Task,
+    seconds: u32,
+    worker: Container,
+    jobs: &Jobs,
+    tenant: &Tenant,
+) -> Result<String, DocumentError> {
+    let Some(gang) = &jobs.gang else { return Ok(String::new()) };
+    let seconds = seconds + WORKERS_OUTLIVE_SECONDS;
+    document::write("manifest", &pod(task, (&gang.worker, seconds), worker, &gang.worker_options, tenant))
+}
+
+/// What the containers of a task have in common.
+fn container(task: &Task, run: &PodRun) -> Container {
+    Container {
+        name: "main".to_owned(),
+        image: run.image.clone(),
+        image_pull_policy: "Never".to_owned(),
+        command: None,
+        args: None,
+        working_dir: None,
+        resources: None,
+        env: run.env.clone(),
+        ports: run.ports.iter().map(|(port, _)| *port).collect(),
+        volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
+        security_context: SecurityContext::hardened(),
+    }
+}
+
+fn pod(
+    task: &Task,
+    (hostname, seconds): (&Hostname, u32),
+    container: Container,
+    options: &Options,
+    tenant: &Tenant,
+) -> Pod {
     let labels = [("perigee.step", task.id.as_str()), ("perigee.tenant", tenant.as_str())];
     let mut pod = Pod {
         api_version: "v1".to_owned(),
@@ -303,26 +346,14 @@ fn pod(task: &Task, run: &PodRun, hostname: &Hostname, seconds: u32, tenant: &Te
             active_deadline_seconds: seconds,
             host_ipc: false,
             host_pid: false,
-            containers: vec![Container {
-                name: "main".to_owned(),
-                image: run.image.clone(),
-                image_pull_policy: "Never".to_owned(),
-                command: run.command.clone(),
-                args: run.args.clone(),
-                working_dir: None,
-                resources: None,
-                env: run.env.clone(),
-                ports: run.ports.iter().map(|(port, _)| *port).collect(),
-                volume_mounts: vec![Mount { name: task.volume.clone(), mount_path: DATA.to_owned(), read_only: false }],
-                security_context: SecurityContext::hardened(),
-            }],
+            containers: vec![container],
             volumes: vec![Volume {
                 name: task.volume.clone(),
                 persistent_volume_claim: Claim { claim_name: claim(tenant, &task.volume) },
             }],
         },
     };
-    pod.apply(&run.options);
+    pod.apply(options);
     pod
 }
 

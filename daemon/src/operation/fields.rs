@@ -9,20 +9,6 @@ use super::finding::{Findings, Place, did_you_mean};
 use super::tree::{Key, Node, Plain, Value};
 use crate::bundle::names::BadName;
 
-/// Keys that later versions know: named as such, so that nobody hunts for a typing slip.
-const NOT_YET: [&str; 10] = [
-    "on_power_loss",
-    "retries",
-    "after",
-    "commands",
-    "array",
-    "gang",
-    "when",
-    "not_before",
-    "not_after",
-    "parallelism",
-];
-
 /// Keys of other systems that are not offered, and what to do instead.
 const NOT_OFFERED: [(&str, &str); 2] = [
     ("restart", "a pod that Podman restarts never ends; use `retries`, which the daemon counts"),
@@ -60,10 +46,12 @@ impl<'a> Fields<'a> {
         self.place
     }
 
-    /// Where the value of each of its keys stands.
+    /// Where the value of each of its keys stands, and of those below: `after[0].step`.
     #[must_use]
     pub fn places(&self) -> BTreeMap<String, Place> {
-        self.pairs.iter().map(|(key, node)| (key.name.clone(), node.place)).collect()
+        let mut places = BTreeMap::new();
+        self.pairs.iter().for_each(|(key, node)| below(node, key.name.clone(), &mut places));
+        places
     }
 
     /// The full name of one of its fields.
@@ -76,15 +64,6 @@ impl<'a> Fields<'a> {
     pub fn only(&self, known: &[&str], findings: &mut Findings) {
         for (key, _) in self.pairs.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let field = self.name(&key.name);
-            if NOT_YET.contains(&key.name.as_str()) {
-                findings.error(
-                    key.place,
-                    field,
-                    format!("`{}` is not yet supported by this version", key.name),
-                    "remove it, or wait for a version that knows it",
-                );
-                continue;
-            }
             if let Some((_, instead)) = NOT_OFFERED.iter().find(|(name, _)| *name == key.name) {
                 findings.error(key.place, field, format!("`{}` is not offered", key.name), *instead);
                 continue;
@@ -160,6 +139,18 @@ impl<'a> Fields<'a> {
         integer(self.get(key)?, &self.name(key), bounds, unit, findings)
     }
 
+    /// Optional word out of a few.
+    pub fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], findings: &mut Findings) -> Option<T> {
+        let given = self.text(key, findings)?;
+        let found = words.iter().find(|(word, _)| *word == given);
+        if found.is_none() {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let message = format!("found the text `{}`, expected {}", given.escape_debug(), names.join(", "));
+            findings.error(self.place_of(key), self.name(key), message, "write one of these words");
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// Optional list of nodes.
     pub fn list(&self, key: &str, findings: &mut Findings) -> Option<&'a [Node]> {
         let node = self.get(key)?;
@@ -193,6 +184,19 @@ impl<'a> Fields<'a> {
             .filter_map(|(key, node)| Some((key.name.clone(), text(node, &fields.name(&key.name), findings)?)))
             .collect()
     }
+}
+
+fn below(node: &Node, path: String, places: &mut BTreeMap<String, Place>) {
+    match &node.value {
+        Value::String(_) | Value::Plain(..) => {}
+        Value::List(items) => {
+            items.iter().enumerate().for_each(|(i, item)| below(item, format!("{path}[{i}]"), places));
+        }
+        Value::Map(pairs) => {
+            pairs.iter().for_each(|(key, node)| below(node, format!("{path}.{}", key.name), places));
+        }
+    }
+    places.insert(path, node.place);
 }
 
 /// Reads a node that must be text. Numbers and booleans are refused, because `3.10` would fly as `3.1`.

@@ -7,7 +7,12 @@
 pub mod compile;
 pub mod fields;
 pub mod finding;
+pub mod flow;
+pub mod gang;
+mod iterate;
+pub mod jobs;
 mod options;
+mod order;
 pub mod pod_run;
 pub mod tasks;
 pub mod tree;

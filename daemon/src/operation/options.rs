@@ -71,7 +71,7 @@ fn workdir(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     None
 }
 
-fn resources(fields: &Fields<'_>, findings: &mut Findings) -> (Option<u64>, Option<u64>) {
+pub(super) fn resources(fields: &Fields<'_>, findings: &mut Findings) -> (Option<u64>, Option<u64>) {
     let path = fields.name("resources");
     let Some(limits) = fields.get("resources").and_then(|node| Fields::open(node, &path, findings)) else {
         return (None, None);

@@ -6,9 +6,11 @@ use core::net::Ipv4Addr;
 
 use super::fields::{Fields, integer, text};
 use super::finding::{Findings, Place};
-use super::options;
+use super::gang::{self, GangTask};
 use super::tasks::{Mention, Mentions};
 use super::tree::Node;
+use super::{jobs, options};
+use crate::bundle::flow::Jobs;
 use crate::bundle::limits::{DEFAULT_MAX_DURATION_MINUTES, MAX_DURATION_MINUTES};
 use crate::bundle::manifest::{Port, Protocol, Variable};
 use crate::bundle::options::Options;
@@ -45,6 +47,10 @@ pub struct PodRun {
     pub max_duration_minutes: u32,
     /// Whether it joins its neighbours in a group.
     pub merge: bool,
+    /// How many jobs there are; absent: one.
+    pub jobs: Option<Jobs>,
+    /// What they are when they are gangs; the image and command above are the launcher's.
+    pub gang: Option<GangTask>,
     /// What it asks for beyond the documented keys.
     pub options: Box<Options>,
 }
@@ -63,6 +69,8 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
     }
     let minutes = fields.integer("max_duration", (1, i64::from(MAX_DURATION_MINUTES)), " of minutes", findings);
     let merge = fields.boolean("merge", findings).unwrap_or(false);
+    let jobs = jobs::read(fields, findings);
+    let gang = gang::read(fields, findings);
     let options = Box::new(options::read(fields, findings));
     Some(PodRun {
         pod_name: pod_name?,
@@ -74,11 +82,13 @@ pub(super) fn read(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut 
         node: node?,
         max_duration_minutes: minutes.and_then(|m| u32::try_from(m).ok()).unwrap_or(DEFAULT_MAX_DURATION_MINUTES),
         merge,
+        jobs,
+        gang,
         options,
     })
 }
 
-fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
+pub(super) fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     let path = fields.name("image");
     let node = fields.required("image", "write `image:` with `name:` and `tag:` below it", findings)?;
     let image = Fields::open(node, &path, findings)?;
@@ -116,7 +126,7 @@ fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     (legal_name && legal_tag).then(|| format!("{name}:{tag}"))
 }
 
-fn env(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Variable> {
+pub(super) fn env(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Variable> {
     let items = fields.list("env", findings).unwrap_or_default().iter().enumerate();
     let path = fields.name("env");
     let mut seen: Vec<Variable> = Vec::new();

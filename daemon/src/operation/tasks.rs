@@ -8,7 +8,9 @@ use super::fields::Fields;
 use super::finding::{Findings, Place, did_you_mean};
 use super::pod_run::{self, PodRun};
 use super::tree::{self, Node};
+use super::{flow, jobs};
 use crate::bundle::document::OnFailure;
+use crate::bundle::flow::Flow;
 use crate::bundle::limits::{OPERATION_BYTES, STEPS};
 use crate::bundle::{NodeName, OperationId, StepId, VolumeName, path};
 
@@ -27,7 +29,7 @@ const NOT_YET: [&str; 9] = [
 ];
 const COMMON: [&str; 5] = ["id", "type", "description", "on_failure", "volume"];
 const TRANSFER: [&str; 2] = ["source", "destination"];
-const OPERATION: [&str; 6] = ["id", "namespace", "system", "description", "labels", "tasks"];
+const OPERATION: [&str; 7] = ["id", "namespace", "system", "description", "labels", "parallelism", "tasks"];
 
 /// An operation as the tenant wrote it.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct Operation {
     pub description: Option<String>,
     /// Free metadata.
     pub labels: BTreeMap<String, String>,
+    /// Jobs (gangs) of it that may be alive at once; absent: all that its tasks allow.
+    pub parallelism: Option<u32>,
     /// In order; those that could not be read are missing.
     pub tasks: Vec<Task>,
     /// What all of them name, those that could not be read included.
@@ -86,6 +90,8 @@ pub struct Task {
     pub id: StepId,
     /// What its failure means.
     pub on_failure: OnFailure,
+    /// How it is tied into the operation.
+    pub flow: Flow,
     /// The tenant's volume.
     pub volume: VolumeName,
     /// What it does.
@@ -153,6 +159,7 @@ pub fn read(text: &str, default_id: Option<OperationId>, findings: &mut Findings
         system: fields.text("system", findings),
         description: fields.text("description", findings),
         labels: fields.labels("labels", findings).into_iter().collect(),
+        parallelism: flow::cap(&fields, "parallelism", findings),
         tasks,
         mentions,
     })
@@ -185,8 +192,8 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let known: Vec<&str> = match kind.strip_prefix(PREFIX) {
-        Some("pod.run") => COMMON.into_iter().chain(pod_run::keys()).collect(),
-        Some("uplink" | "downlink") => COMMON.into_iter().chain(TRANSFER).collect(),
+        Some("pod.run") => COMMON.into_iter().chain(flow::KEYS).chain(pod_run::keys()).chain(jobs::KEYS).collect(),
+        Some("uplink" | "downlink") => COMMON.into_iter().chain(flow::KEYS).chain(TRANSFER).collect(),
         Some(_) | None => {
             unknown_type(&fields, &kind, findings);
             return None;
@@ -195,6 +202,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     fields.only(&known, findings);
     fields.text("description", findings);
     let on_failure = on_failure(&fields, findings);
+    let flow = flow::read(&fields, findings);
     let volume = fields.required_name("volume", "name the volume to attach", findings);
     let kind = match kind.strip_prefix(PREFIX) {
         Some("pod.run") => pod_run::read(&fields, mentions, findings).map(TaskKind::PodRun),
@@ -208,6 +216,7 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
         field: path.clone(),
         id: id?,
         on_failure: on_failure?,
+        flow,
         volume: volume?,
         kind: kind?,
     })

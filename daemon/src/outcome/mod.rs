@@ -6,7 +6,7 @@
 use crate::plan::Role;
 use crate::reason::{Name, Reason};
 use crate::sequence::state::{
-    Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, Step, StepState, StopCause, Verdict,
+    Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, StepState, StopCause, Verdict,
 };
 
 /// The state of an execution, step or job as everybody outside sees it.
@@ -129,12 +129,14 @@ pub fn step_state(execution: &Execution, index: usize) -> State {
         StepState::Waiting => State::Waiting,
         StepState::Active { .. } if planned.is_errand() => State::Running,
         StepState::Active { .. } => {
+            // Of a gang that is being frozen or thawed some run: it is paused when none does.
             let up = |unit: usize| {
                 let mut jobs = step.jobs[planned.unit(unit)].iter().map(job_state);
-                jobs.all(|state| state == State::Running || state.ended())
+                jobs.all(|state| matches!(state, State::Running | State::Paused) || state.ended())
             };
+            let runs = |unit: usize| step.jobs[planned.unit(unit)].iter().any(|job| job_state(job) == State::Running);
             let begun = step.jobs.iter().any(|job| job.ended() || matches!(job.state, JobState::Requeued { .. }));
-            let running = (0..planned.units()).any(|unit| up(unit) && open_unit(step, planned.unit(unit)));
+            let running = (0..planned.units()).any(|unit| up(unit) && runs(unit));
             match () {
                 () if running => State::Running,
                 () if all(State::Paused) => State::Paused,
@@ -146,10 +148,6 @@ pub fn step_state(execution: &Execution, index: usize) -> State {
             }
         }
     }
-}
-
-fn open_unit(step: &Step, jobs: std::ops::Range<usize>) -> bool {
-    step.jobs[jobs].iter().any(|job| !job.ended())
 }
 
 /// The state of an execution.
@@ -183,7 +181,9 @@ pub fn of_exit(exit: &Exit, told: Option<StopCause>) -> Verdict {
         Some(StopCause::Operator) => {
             Verdict::Failed(Reason::new(Name::Stopped, format!("stopped by an operator; {how}")))
         }
-        Some(StopCause::Gang) => Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}"))),
+        Some(StopCause::Gang) => {
+            Verdict::Failed(Reason::new(Name::Stopped, format!("told to end with its gang; {how}")))
+        }
         None if exit.oom => Verdict::Failed(Reason::new(Name::Oom, format!("killed for its memory; {how}"))),
         None if exit.code == 0 => Verdict::Succeeded,
         None => Verdict::Failed(Reason::new(Name::Exit, how)),
@@ -224,10 +224,7 @@ pub fn of_budget(state: &JobState, seconds: u32, away: Option<&str>) -> Option<V
             let message = budget_text(seconds, "before its process started", away);
             Some(Verdict::Failed(Reason::new(Name::Timeout, message)))
         }
-        JobState::Launching { .. }
-        | JobState::Running { .. }
-        | JobState::Paused { .. }
-        | JobState::Stopping { .. } => {
+        JobState::Launching { .. } | JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. } => {
             let message = budget_text(seconds, "and Podman has not said how its process ended", away);
             Some(Verdict::Unknown(Reason::new(Name::EngineUnreachable, message)))
         }
@@ -258,12 +255,35 @@ pub fn of_unit(execution: &Execution, step: usize, unit: usize) -> Option<Verdic
     }
 }
 
-/// What the ends of its units mean for a step: the first failure, else the first unknown, else the first skip.
+/// What the ends of its units mean for a step: the first failure, else the first unknown, else the first skip. Of
+/// several jobs the one that decides is named.
 #[must_use]
 pub fn of_step(execution: &Execution, step: usize) -> Verdict {
-    let units: Vec<Verdict> =
-        (0..execution.plan.steps[step].units()).filter_map(|unit| of_unit(execution, step, unit)).collect();
+    let planned = &execution.plan.steps[step];
+    let unit = |unit: usize| {
+        let verdict = of_unit(execution, step, unit)?;
+        if planned.jobs().len() < 2 {
+            return Some(verdict);
+        }
+        let decides = |job: &usize| execution.steps[step].jobs.get(*job).and_then(Job::verdict) == Some(&verdict);
+        let job = planned.unit(unit).find(decides);
+        Some(match job {
+            Some(job) => named(&verdict, &format!("job {}.{}", planned.id, planned.label(job))),
+            None => verdict,
+        })
+    };
+    let units: Vec<Verdict> = (0..planned.units()).filter_map(unit).collect();
     worst(units.iter())
+}
+
+fn named(verdict: &Verdict, part: &str) -> Verdict {
+    let with = |reason: &Reason| Reason::new(reason.name, format!("{part}: {}", reason.message));
+    match verdict {
+        Verdict::Succeeded => Verdict::Succeeded,
+        Verdict::Failed(reason) => Verdict::Failed(with(reason)),
+        Verdict::Skipped(reason) => Verdict::Skipped(with(reason)),
+        Verdict::Unknown(reason) => Verdict::Unknown(with(reason)),
+    }
 }
 
 /// What the ends of its steps mean for an execution. Any step that did not succeed is named.
@@ -272,18 +292,20 @@ pub fn of_execution(execution: &Execution) -> Verdict {
     if execution.halt == Some(Halt::Operator) {
         return Verdict::Failed(Reason::new(Name::Stopped, "stopped by an operator"));
     }
-    let named = execution.plan.steps.iter().zip(&execution.steps).filter_map(|(planned, step)| {
-        let with_step = |reason: &Reason| Reason::new(reason.name, format!("step {}: {}", planned.id, reason.message));
-        Some(match step.state.verdict()? {
-            Verdict::Succeeded => Verdict::Succeeded,
+    let steps = execution.plan.steps.iter().zip(&execution.steps).filter_map(|(planned, step)| {
+        let verdict = step.state.verdict()?;
+        // The reason of a step with several jobs names one of them.
+        let says = |reason: &Reason| reason.message.starts_with(&format!("job {}.", planned.id));
+        Some(match verdict.reason() {
             // Nobody wanted it to run.
-            Verdict::Skipped(reason) if reason.name == Name::Condition => Verdict::Succeeded,
-            Verdict::Failed(reason) => Verdict::Failed(with_step(reason)),
-            Verdict::Skipped(reason) => Verdict::Skipped(with_step(reason)),
-            Verdict::Unknown(reason) => Verdict::Unknown(with_step(reason)),
+            Some(reason) if reason.name == Name::Condition && matches!(verdict, Verdict::Skipped(_)) => {
+                Verdict::Succeeded
+            }
+            Some(reason) if says(reason) => verdict.clone(),
+            Some(_) | None => named(verdict, &format!("step {}", planned.id)),
         })
     });
-    match worst(named.collect::<Vec<_>>().iter()) {
+    match worst(steps.collect::<Vec<_>>().iter()) {
         // Something did not run that should have: the execution did not do what it was sent for.
         Verdict::Skipped(reason) => Verdict::Failed(reason),
         verdict @ (Verdict::Succeeded | Verdict::Failed(_) | Verdict::Unknown(_)) => verdict,

@@ -3,10 +3,10 @@
 //! Must not: refuse; what cannot be expanded was refused before.
 
 use super::{Gang, PlannedJob, Role};
+use crate::bundle::Hostname;
 use crate::bundle::flow::{Array, Mpi};
 use crate::bundle::manifest::Variable;
 use crate::bundle::names::BadName;
-use crate::bundle::Hostname;
 
 /// What tells the units of a step apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,13 +17,6 @@ pub enum Expansion<'a> {
     Array(Array),
     /// One for each command, run by `sh -c`.
     Commands(&'a [String]),
-}
-
-impl Array {
-    /// Its values of `TASK_ID`.
-    pub fn ids(self) -> impl Iterator<Item = u32> {
-        (self.begin..=self.end).step_by(self.step.max(1) as usize)
-    }
 }
 
 /// The jobs of a step: each unit is made from the same jobs (one pod, or the workers and the launcher of a gang).
@@ -83,32 +76,16 @@ fn suffixed(hostname: &Hostname, name: &str, role: Role) -> Result<Hostname, Bad
     }
 }
 
-/// Replaces `${1}` by a piece and `${item}` by its position: what stands in the piece is not looked at again.
-#[must_use]
-pub fn filled(command: &str, pieces: &[&str], item: usize) -> String {
-    let mut text = String::new();
-    let mut rest = command;
-    while let Some(at) = rest.find("${") {
-        text.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let Some(end) = rest.find('}') else { break };
-        let name = &rest[2..end];
-        match name.parse::<usize>() {
-            Ok(number) if (1..=pieces.len()).contains(&number) => text.push_str(pieces[number - 1]),
-            _ if name == "item" => text.push_str(&item.to_string()),
-            _ => text.push_str(&rest[..=end]),
-        }
-        rest = &rest[end + 1..];
-    }
-    text.push_str(rest);
-    text
-}
-
 /// The members of one gang, workers first, as the launcher finds them.
 ///
 /// # Errors
 /// When a hostname grows too long.
-pub fn gang(worker: &PlannedJob, workers: u32, launcher: &PlannedJob, terms: &Gang) -> Result<Vec<PlannedJob>, BadName> {
+pub fn gang(
+    worker: &PlannedJob,
+    workers: u32,
+    launcher: &PlannedJob,
+    terms: &Gang,
+) -> Result<Vec<PlannedJob>, BadName> {
     let pod_name = launcher.pod_name.clone();
     let base = launcher.hostname.as_str().to_owned();
     let mut jobs = Vec::new();
@@ -121,8 +98,7 @@ pub fn gang(worker: &PlannedJob, workers: u32, launcher: &PlannedJob, terms: &Ga
         jobs.push(job);
     }
     let mut job = launcher.clone();
-    (job.label, job.role, job.hostname) =
-        ("launcher".to_owned(), Role::Launcher, format!("{base}-launcher").parse()?);
+    (job.label, job.role, job.hostname) = ("launcher".to_owned(), Role::Launcher, format!("{base}-launcher").parse()?);
     set(&mut job, &[("K_MPI_JOB_ROLE", "launcher")]);
     let slots = terms.slots_per_worker.to_string();
     let rsh = RSH_ARGUMENTS;
@@ -165,24 +141,5 @@ fn set(job: &mut PlannedJob, variables: &[(&str, &str)]) {
         if job.pod.env.iter().all(|known| known.name != *name) {
             job.pod.env.push(Variable { name: (*name).to_owned(), value: (*value).to_owned() });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stands_in_a_piece_is_not_filled_again() {
-        assert_eq!(filled("echo ${1} ${item} ${2} ${3} $HOME ${x}", &["${item}", "b"], 7), "echo ${item} 7 b ${3} $HOME ${x}");
-        assert_eq!(filled("${", &[], 0), "${");
-    }
-
-    #[test]
-    fn an_array_counts_from_begin_to_end_by_step() {
-        let ids = |begin, end, step| Array { begin, end, step }.ids().collect::<Vec<_>>();
-        assert_eq!(ids(1, 7, 3), [1, 4, 7]);
-        assert_eq!(ids(0, 5, 2), [0, 2, 4]);
-        assert_eq!(ids(3, 3, 1), [3]);
     }
 }

@@ -4,6 +4,7 @@
 
 mod errand;
 mod expand;
+mod order;
 mod planner;
 pub mod policy;
 mod work;
@@ -13,12 +14,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::document::{OnFailure, OperationInfo};
+pub use crate::bundle::fan::filled;
+use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 pub use errand::{Errand, Transfer};
-pub use expand::{Expansion, HOSTFILE, expand, filled, gang};
+pub use expand::{Expansion, HOSTFILE, expand, gang};
 pub use planner::plan;
 pub use work::{FanOut, Gang, PlannedJob, PodSpec, Retry, Role, When, Window};
-use crate::bundle::document::{OnFailure, OperationInfo};
-use crate::bundle::{ExecutionId, NodeName, StepId, Tenant};
 
 /// What of the board a plan depends on.
 #[derive(Debug, Clone)]
@@ -194,4 +196,3 @@ impl PlannedStep {
         }
     }
 }
-

@@ -4,10 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Board, Dependency, Errand, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work};
-use crate::bundle::document::Sequence;
+use super::order::Order;
+use super::{
+    Board, Errand, Expansion, FanOut, Plan, PlannedJob, PlannedStep, PodSpec, Role, Terms, Transfer, Work, expand, gang,
+};
+use crate::bundle::document::{PodRunDocument, Sequence};
 use crate::bundle::manifest::{Container, claim};
+use crate::bundle::names::BadName;
 use crate::bundle::options::Options;
+use crate::bundle::rules::WORKERS_OUTLIVE_SECONDS;
 use crate::bundle::{Hostname, NodeName, VolumeName};
 use crate::reason::Name;
 use crate::verify::{Objection, Rejection, VerifiedBundle, VerifiedWork};
@@ -29,7 +34,7 @@ pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
         tenant: header.tenant.clone(),
         operation: header.operation.clone(),
         stop_grace_seconds: board.stop_grace_seconds,
-        parallelism: None,
+        parallelism: bundle.parallelism(),
         steps,
     })
 }
@@ -43,25 +48,33 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn steps(&mut self) -> Vec<PlannedStep> {
         let groups = self.groups();
+        let order = Order::of(self.bundle.steps(), &groups);
+        for (index, flaw) in &order.flaws {
+            self.object(*index, &flaw.field, format!("{}; {}", flaw.message, flaw.hint));
+        }
+        for flaw in &order.flaws_of_all {
+            self.objections.push(Objection {
+                file: Sequence::PATH.to_owned(),
+                field: "steps".to_owned(),
+                message: format!("{}; {}", flaw.message, flaw.hint),
+            });
+        }
         let homes = self.volume_homes();
         let mut steps: Vec<PlannedStep> = Vec::new();
-        let mut previous: Vec<Dependency> = Vec::new();
-        let mut unit: Vec<Dependency> = Vec::new();
+        if !self.objections.is_empty() {
+            self.within_groups(&groups);
+            return steps;
+        }
         for (index, step) in self.bundle.steps().iter().enumerate() {
-            let joins = groups[index].is_some() && index > 0 && groups[index] == groups[index - 1];
-            if !joins && !unit.is_empty() {
-                previous = std::mem::take(&mut unit);
-            }
-            unit.push(Dependency { step: index, needs: Needs::Ended });
             let document = &step.document;
-            let Some(work) = self.work(index, &homes) else { continue };
+            let Some((work, terms)) = self.work(index, &homes, &order) else { continue };
             steps.push(PlannedStep {
                 id: document.id.clone(),
                 on_failure: document.on_failure,
                 timeout_seconds: document.timeout_seconds,
                 group: groups[index],
-                after: previous.clone(),
-                terms: Terms::default(),
+                after: order.after(index),
+                terms,
                 work,
             });
         }
@@ -137,26 +150,34 @@ impl Planner<'_> {
         homes
     }
 
-    fn work(&mut self, index: usize, homes: &BTreeMap<VolumeName, NodeName>) -> Option<Work> {
+    fn work(
+        &mut self,
+        index: usize,
+        homes: &BTreeMap<VolumeName, NodeName>,
+        order: &Order<'_>,
+    ) -> Option<(Work, Terms)> {
         let tenant = &self.bundle.header().tenant;
-        let home = |volume: &VolumeName| homes.get(volume).unwrap_or(&self.board.default_node).clone();
-        match &self.bundle.steps()[index].work {
-            VerifiedWork::Uplink(uplink) => Some(Work::Errand(Errand::Uplink(Transfer {
-                node: home(&uplink.volume),
-                volume: uplink.volume.clone(),
-                claim: claim(tenant, &uplink.volume),
-                sources: uplink.files.clone(),
-                destination: uplink.destination.clone(),
-            }))),
-            VerifiedWork::Downlink(downlink) => Some(Work::Errand(Errand::Downlink(Transfer {
-                node: home(&downlink.volume),
-                volume: downlink.volume.clone(),
-                claim: claim(tenant, &downlink.volume),
-                sources: downlink.sources.clone(),
-                destination: downlink.destination.clone(),
-            }))),
+        let transfer = |volume: &VolumeName, sources: &[String], destination: &str| Transfer {
+            node: homes.get(volume).unwrap_or(&self.board.default_node).clone(),
+            volume: volume.clone(),
+            claim: claim(tenant, volume),
+            sources: sources.to_vec(),
+            destination: destination.to_owned(),
+        };
+        let step = &self.bundle.steps()[index];
+        let terms = order.terms(index);
+        match &step.work {
+            VerifiedWork::Uplink(uplink) => {
+                let transfer = transfer(&uplink.volume, &uplink.files, &uplink.destination);
+                Some((Work::Errand(Errand::Uplink(transfer)), terms))
+            }
+            VerifiedWork::Downlink(downlink) => {
+                let transfer = transfer(&downlink.volume, &downlink.sources, &downlink.destination);
+                Some((Work::Errand(Errand::Downlink(transfer)), terms))
+            }
             VerifiedWork::PodRun(run, container) => {
                 let options = self.granted(index, container, &run.options);
+                let of_worker = self.of_worker(index, run, step.worker.as_deref());
                 let job = PlannedJob {
                     label: String::new(),
                     unit: 0,
@@ -167,7 +188,15 @@ impl Planner<'_> {
                     max_duration_seconds: run.max_duration_seconds,
                     pod: pod(container, claim(tenant, &run.volume), options?),
                 };
-                Some(Work::PodRun { jobs: vec![job] })
+                let worker = step.worker.as_ref().zip(of_worker).map(|(worker, options)| PlannedJob {
+                    max_duration_seconds: run.max_duration_seconds.saturating_add(WORKERS_OUTLIVE_SECONDS),
+                    pod: pod(worker, claim(tenant, &run.volume), options),
+                    ..job.clone()
+                });
+                let made = made(run, &job, worker.as_ref(), (order, terms));
+                let longest = |bad| self.object(index, "pod_run.pod", format!("that of one of its jobs: {bad}"));
+                let (jobs, terms) = made.map_err(longest).ok()?;
+                Some((Work::PodRun { jobs }, terms))
             }
         }
     }
@@ -183,6 +212,11 @@ impl Planner<'_> {
             self.object(index, &format!("pod_run.{field}"), format!("step {step}: {message}"));
         }
         None
+    }
+
+    fn of_worker(&mut self, index: usize, run: &PodRunDocument, worker: Option<&Container>) -> Option<Options> {
+        let gang = run.jobs.as_ref()?.gang.as_ref()?;
+        self.granted(index, worker?, &gang.worker_options)
     }
 
     /// A node that `volume_homes` has already found legal.
@@ -218,6 +252,39 @@ impl Planner<'_> {
             message,
         });
     }
+}
+
+/// The jobs of a step, as far as they are known, and its terms. Each of its units is like this job, or a gang of such
+/// a launcher and workers.
+fn made(
+    run: &PodRunDocument,
+    job: &PlannedJob,
+    worker: Option<&PlannedJob>,
+    (order, mut terms): (&Order<'_>, Terms),
+) -> Result<(Vec<PlannedJob>, Terms), BadName> {
+    let Some(jobs) = &run.jobs else { return Ok((vec![job.clone()], terms)) };
+    if let Some(from) = &jobs.from_output {
+        // The longest name that its jobs may have must be legal, too.
+        format!("{}-{}", job.hostname, order.limit().saturating_sub(1)).parse::<Hostname>()?;
+        terms.fan_out = order.index(&from.step).map(|step| FanOut {
+            step,
+            separator: from.separator.clone(),
+            command: from.command.clone(),
+            limit: order.limit(),
+            template: Box::new(job.clone()),
+        });
+        return Ok((Vec::new(), terms));
+    }
+    let unit = match (&jobs.gang, worker, &terms.gang) {
+        (Some(document), Some(worker), Some(bond)) => gang(worker, document.workers, job, bond)?,
+        (Some(_) | None, Some(_) | None, Some(_) | None) => vec![job.clone()],
+    };
+    let expansion = match jobs.array {
+        Some(array) => Expansion::Array(array),
+        None if jobs.commands.is_empty() => Expansion::Alone,
+        None => Expansion::Commands(&jobs.commands),
+    };
+    Ok((expand(&unit, &expansion)?, terms))
 }
 
 fn pod(container: &Container, claim: String, options: Options) -> PodSpec {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::bundle::User;
 use crate::bundle::manifest::{CAPABILITIES, DATA};
 use crate::bundle::options::{Privilege, VolumeAccess};
-use crate::plan::PlannedJob;
+use super::gang::Bind;
+use crate::plan::{PlannedJob, Role};
 
 /// Namespaces that a pod may share with the board: the privilege, how Podman is asked, where inspect shows it.
 const NAMESPACES: [(Privilege, &str, &str); 3] = [
@@ -18,6 +19,9 @@ const NAMESPACES: [(Privilege, &str, &str); 3] = [
     (Privilege::HostUts, "utsns", "/HostConfig/UTSMode"),
     (Privilege::HostPid, "pidns", "/HostConfig/PidMode"),
 ];
+/// Those of every pod, and that which the login server of a worker separates its privileges with.
+const WORKER_CAPABILITIES: [&str; 8] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
 /// Open files and processes of one user in a pod. Podman applies its own, often larger than this machine may
 /// give, to whichever of the two is not sent.
 const NOFILE: u64 = 4096;
@@ -36,6 +40,8 @@ pub struct Container<'a> {
     pub labels: BTreeMap<&'a str, String>,
     /// The control group that it is made below, where it is to have one.
     pub group: Option<&'a str>,
+    /// What it sees of the board besides its volume.
+    pub binds: &'a [Bind],
     /// Processes it may have.
     pub pids: i64,
     /// Bytes of console output that are kept.
@@ -89,6 +95,8 @@ impl Container<'_> {
             specification["cap_add"] = json!(self.capabilities());
             specification["no_new_privileges"] = json!(true);
         }
+        let binds: Vec<Value> = self.binds.iter().map(mount).collect();
+        specification["mounts"] = json!(binds);
         let mut resources = json!({"pids": {"limit": self.pids}});
         if let Some((quota, period)) = options.cpu_millis.map(quota) {
             resources["cpu"] = json!({"quota": quota, "period": period});
@@ -123,6 +131,7 @@ impl Container<'_> {
     fn capabilities(&self) -> &'static [&'static str] {
         match &self.job.pod.options.user {
             Some(user) if !user.is_root() => &[],
+            Some(_) | None if self.job.role == Role::Worker => &WORKER_CAPABILITIES,
             Some(_) | None => &CAPABILITIES,
         }
     }
@@ -235,6 +244,10 @@ impl Proof<'_> {
         let items = self.at(pointer).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
+}
+
+fn mount(bind: &Bind) -> Value {
+    json!({"type": "bind", "source": bind.source, "destination": bind.destination, "options": ["bind", "ro", "nosuid", "nodev"]})
 }
 
 fn limit(kind: &str, value: u64) -> Value {

@@ -3,8 +3,9 @@
 //!
 //! Must not: follow a path that a tenant named outside that handle.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -37,6 +38,16 @@ pub fn open_volume(mountpoint: &Path) -> Result<Dir, Reason> {
     Dir::open_ambient_dir(mountpoint, ambient_authority()).map_err(|error| {
         Reason::new(Name::TransferError, format!("failed to open the volume at {}: {error}", mountpoint.display()))
     })
+}
+
+/// Lets every user of a tenant's pods make files in the root of its volume, which Podman makes for root alone.
+///
+/// # Errors
+/// When its mode cannot be changed.
+pub fn open_to_all(mountpoint: &Path) -> io::Result<()> {
+    const ALL: u32 = 0o777;
+    let mode = std::fs::metadata(mountpoint)?.permissions().mode();
+    if mode & ALL == ALL { Ok(()) } else { std::fs::set_permissions(mountpoint, Permissions::from_mode(ALL)) }
 }
 
 /// Places files into a folder of the volume: each is written beside its place, flushed and renamed.

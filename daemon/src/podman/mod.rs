@@ -17,6 +17,7 @@ mod export;
 pub mod failure;
 pub mod files;
 mod freeze;
+pub mod gang;
 pub mod health;
 mod inspected;
 pub mod prepare;

@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::Path;
 
 use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::create::Container;
 use super::driver::{Driver, SETTLE};
-use super::failure;
 use super::turns::Turn;
+use super::{failure, files, gang};
 use crate::bundle::manifest::{Port, Protocol};
 use crate::config::Isolation;
+use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
 use crate::sequence::state::{AttemptId, JobState};
@@ -96,7 +98,11 @@ impl Driver {
             return Ok(Err(reason));
         }
         let network = self.network(endpoint, execution).await?;
-        endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let mountpoint = endpoint.ensure_volume(&job.pod.claim, execution.plan.tenant.as_str()).await?;
+        let binds = match self.gang_files(execution, attempt).await {
+            Ok(binds) => binds,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &attempt));
         let container = Container {
             group: group.as_ref().map(Group::parent),
@@ -104,6 +110,7 @@ impl Driver {
             image: &image,
             network: &network,
             labels: labels(execution, attempt),
+            binds: &binds,
             pids: self.settings.pids,
             log_bytes: self.settings.log_bytes,
             job,
@@ -116,7 +123,10 @@ impl Driver {
             return Ok(Err(Reason::new(Name::StartError, message)));
         }
         match endpoint.init(&id).await {
-            Ok(()) => Ok(Ok(id)),
+            Ok(()) => {
+                open_to_user(&mountpoint, job);
+                Ok(Ok(id))
+            }
             Err(error) if error.unreachable() => Err(error),
             Err(error) => {
                 endpoint.remove(&id).await?;
@@ -126,6 +136,14 @@ impl Driver {
                 Ok(Err(with_leaks(failure::reason(&error), &job.pod.ports)))
             }
         }
+    }
+
+    /// What the container sees of its gang. One at a time: the first member makes it for all.
+    async fn gang_files(&self, execution: &Execution, attempt: AttemptId) -> Result<Vec<gang::Bind>, Reason> {
+        let _turn = self.network_turn.lock().await;
+        gang::binds(&self.outbox, execution, attempt).map_err(|error| {
+            Reason::new(Name::StartError, format!("failed to write the files of the gang: {error}"))
+        })
     }
 
     /// The id of the image that flies: looked up by name, never pulled.
@@ -175,6 +193,14 @@ pub fn image_candidates(reference: &str, prefixes: &[String]) -> Vec<String> {
     }
     let prefixes = prefixes.iter().map(|prefix| prefix.trim_end_matches('/'));
     std::iter::once("localhost").chain(prefixes).map(|prefix| format!("{prefix}/{reference}")).collect()
+}
+
+/// Not before the container is initialised: at the first mount Podman gives a volume the mode of the image's folder.
+fn open_to_user(mountpoint: &Path, job: &PlannedJob) {
+    let user = job.pod.options.user.as_ref().filter(|user| !user.is_root());
+    if let Some(Err(error)) = user.map(|_| files::open_to_all(mountpoint)) {
+        tracing::warn!(volume = %job.pod.claim, %error, "failed to open a volume to a user that is not root");
+    }
 }
 
 fn shown(port: &Port) -> String {

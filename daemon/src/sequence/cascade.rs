@@ -173,19 +173,19 @@ impl Draft<'_> {
         if known.state == StepState::Held {
             return Ok(());
         }
+        if !planned.sources().is_empty() && known.input != Input::Taken {
+            if known.input == Input::Unread && gate::readable(execution, step) {
+                self.record(id, Record::StepReading { step })?;
+                self.effect(Effect::Read { execution: id, step });
+            }
+            return Ok(());
+        }
         if planned.is_errand() {
             self.record(id, Record::StepStarted { step })?;
             self.errand(execution, step);
             return Ok(());
         }
-        if planned.sources().is_empty() || known.input == Input::Taken {
-            return self.start_units(execution, step);
-        }
-        if known.input == Input::Unread && gate::readable(execution, step) {
-            self.record(id, Record::StepReading { step })?;
-            self.effect(Effect::Read { execution: id, step });
-        }
-        Ok(())
+        self.start_units(execution, step)
     }
 
     fn start_units(&mut self, execution: &Execution, step: usize) -> Result<(), Illegal> {

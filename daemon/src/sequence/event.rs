@@ -93,6 +93,8 @@ pub enum Report {
 pub enum Target {
     /// All of it.
     Execution,
+    /// The steps of a merge group, by its number.
+    Group(u32),
     /// One step.
     Step(usize),
     /// One unit of a step: a member of an array, a gang.

@@ -230,6 +230,15 @@ fn members(execution: &Execution, target: Target) -> Result<Vec<Member>, Refusal
     };
     match target {
         Target::Execution => Ok(execution.steps.iter().enumerate().flat_map(|(i, part)| of_step(i, part)).collect()),
+        Target::Group(group) => {
+            let mine = execution.plan.steps.iter().map(|planned| planned.group == Some(group));
+            let steps = execution.steps.iter().enumerate().zip(mine).filter(|(_, mine)| *mine);
+            let members: Vec<Member> = steps.flat_map(|((index, part), _)| of_step(index, part)).collect();
+            if members.is_empty() {
+                return Err(Refusal::NotFound(format!("group {group} of {id}")));
+            }
+            Ok(members)
+        }
         Target::Step(index) => Ok(of_step(index, step(index)?)),
         Target::Unit(index, unit) => {
             step(index)?;
@@ -291,7 +300,10 @@ fn state_of(execution: &Execution, member: Member) -> String {
         Member::Step(step) => outcome::step_state(execution, step),
         Member::Job(step, job) => outcome::job_state(&execution.steps[step].jobs[job]),
     };
-    state.as_str().to_owned()
+    match (state, &execution.phase) {
+        (outcome::State::Waiting, Phase::Held) => "held with its execution".to_owned(),
+        _ => state.as_str().to_owned(),
+    }
 }
 
 fn name_of(execution: &Execution, member: Member) -> String {
@@ -307,6 +319,7 @@ fn part_name(execution: &Execution, target: Target) -> String {
     let step_id = |step: usize| planned(step).map(|s| s.id.to_string()).unwrap_or_default();
     match target {
         Target::Execution => id.to_string(),
+        Target::Group(group) => format!("{id}.group:{group}"),
         Target::Step(step) => format!("{id}.{}", step_id(step)),
         Target::Unit(step, unit) => format!("{id}.{}.{unit}", step_id(step)),
         Target::Job(step, job) => {

@@ -17,8 +17,8 @@ use super::answer::{Asked, Failure, blocking};
 use super::id::{named, resolve};
 use crate::intake::Outcome;
 use crate::reason::{Name, Reason};
-use crate::sequence::Event;
 use crate::sequence::event::Verb;
+use crate::sequence::{Event, Outcome as Answered};
 use crate::verify::Rejection;
 
 /// How much of a bundle that cannot be taken is read before it is refused.
@@ -95,36 +95,53 @@ async fn receive(body: Body, mut file: File, limit: u64) -> Result<(), Received>
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct StopQuery {
+pub(super) struct VerbQuery {
     #[serde(default)]
     now: bool,
 }
 
-/// The answer to a verb that was taken.
+/// The answer to a verb: taken, at least of one member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Taken {
     /// What it was for.
     pub(super) id: String,
     /// The verb.
     pub(super) verb: String,
+    /// What it came to for each member.
+    #[serde(default)]
+    pub(super) outcomes: Vec<Answered>,
 }
 
-pub(super) async fn stop(
+pub(super) async fn verb(
     State(desk): State<Desk>,
-    Path(id): Path<String>,
-    Asked(query): Asked<StopQuery>,
-) -> Result<Json<Taken>, Failure> {
-    ask(&desk, id, if query.now { Verb::StopNow } else { Verb::Stop }, "stop").await
-}
-
-pub(super) async fn release(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
-    ask(&desk, id, Verb::Release, "release").await
-}
-
-async fn ask(desk: &Desk, id: String, verb: Verb, name: &str) -> Result<Json<Taken>, Failure> {
-    let named = resolve(desk, &id).await?;
-    desk.handle.ask(Event::Asked { execution: named.status.execution, target: named.target, verb }).await?;
-    Ok(Json(Taken { id, verb: name.to_owned() }))
+    Path((id, verb)): Path<(String, String)>,
+    Asked(query): Asked<VerbQuery>,
+) -> Result<Response, Failure> {
+    let known = match verb.as_str() {
+        "hold" => Verb::Hold,
+        "release" => Verb::Release,
+        "pause" => Verb::Pause,
+        "resume" => Verb::Resume,
+        "stop" if query.now => Verb::StopNow,
+        "stop" => Verb::Stop,
+        "purge" => Verb::Purge,
+        _ => return Err(Failure::not_found(format!("there is no verb `{verb}`"))),
+    };
+    if query.now && known != Verb::StopNow {
+        return Err(Failure::bad_request(format!("`now` belongs to `stop`, not to `{verb}`")));
+    }
+    let named = resolve(&desk, &id).await?;
+    let asked = Event::Asked { execution: named.status.execution, target: named.target, verb: known };
+    let outcomes = desk.handle.ask(asked).await?;
+    let refused: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.refused.as_deref()).collect();
+    if let Some(first) = refused.first()
+        && refused.len() == outcomes.len()
+    {
+        let reason = Reason::new(Name::InvalidState, format!("every member refused, the first: {first}"));
+        let body = serde_json::json!({"error": reason, "id": id, "verb": verb, "outcomes": outcomes});
+        return Ok((StatusCode::CONFLICT, Json(body)).into_response());
+    }
+    Ok(Json(Taken { id, verb, outcomes }).into_response())
 }
 
 pub(super) async fn acknowledge(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<Taken>, Failure> {
@@ -132,7 +149,7 @@ pub(super) async fn acknowledge(State(desk): State<Desk>, Path(id): Path<String>
     let outbox = desk.outbox.clone();
     if blocking(move || outbox.acknowledge(execution)).await? {
         desk.handle.acknowledged().await;
-        return Ok(Json(Taken { id, verb: "ack".to_owned() }));
+        return Ok(Json(Taken { id, verb: "ack".to_owned(), outcomes: Vec::new() }));
     }
     Err(Failure::not_found(format!("the outbox has no entry of `{id}`; it may have been acknowledged before")))
 }

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use super::Desk;
 use super::answer::{Asked, Failure, blocking};
 use super::id::status_of;
-use crate::bundle::{ExecutionId, StepId};
+use crate::bundle::ExecutionId;
 use crate::ledger::{JournalError, Queries};
 use crate::sequence::{Record, Recorded};
-use crate::view;
+use crate::view::{self, Names};
 
 /// Records that are read from the journal at a time.
 const BATCH: usize = 256;
@@ -44,7 +44,7 @@ pub(super) async fn events(
         since,
         follow: query.follow,
         snapshots: desk.handle.snapshots(),
-        steps: BTreeMap::new(),
+        names: BTreeMap::new(),
         ready: Vec::new(),
         queries,
         desk,
@@ -60,7 +60,7 @@ struct Walk {
     since: u64,
     follow: bool,
     snapshots: tokio::sync::watch::Receiver<std::sync::Arc<crate::handle::Snapshot>>,
-    steps: BTreeMap<ExecutionId, Vec<StepId>>,
+    names: BTreeMap<ExecutionId, Names>,
     ready: Vec<Event>,
 }
 
@@ -79,8 +79,8 @@ impl Walk {
                 continue;
             }
             for (cursor, recorded) in records {
-                let steps = self.step_ids(&recorded).await;
-                let line = view::event_line(cursor, &recorded, &steps);
+                let names = self.names(&recorded).await;
+                let line = view::event_line(cursor, &recorded, &names);
                 let event = Event::default().id(cursor.to_string()).json_data(&line).ok()?;
                 self.ready.push(event);
                 self.since = cursor;
@@ -89,18 +89,17 @@ impl Walk {
         }
     }
 
-    async fn step_ids(&mut self, recorded: &Recorded) -> Vec<StepId> {
+    async fn names(&mut self, recorded: &Recorded) -> Names {
         let id = recorded.execution;
         if let Record::Accepted { plan, .. } = &recorded.record {
-            self.steps.insert(id, plan.steps.iter().map(|step| step.id.clone()).collect());
+            self.names.insert(id, Names::of_plan(plan));
         }
-        if let Some(known) = self.steps.get(&id) {
+        if let Some(known) = self.names.get(&id) {
             return known.clone();
         }
         let status = status_of(&self.desk, &self.desk.handle.snapshot(), id).await;
-        let steps: Vec<StepId> =
-            status.map(|status| status.steps.into_iter().map(|step| step.id).collect()).unwrap_or_default();
-        self.steps.insert(id, steps.clone());
-        steps
+        let names = status.map(|status| Names::of_status(&status)).unwrap_or_default();
+        self.names.insert(id, names.clone());
+        names
     }
 }

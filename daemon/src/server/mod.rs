@@ -7,6 +7,7 @@ mod answer;
 mod commands;
 mod events;
 mod id;
+mod lists;
 mod logs;
 mod queries;
 mod wait;
@@ -64,11 +65,14 @@ impl Desk {
 pub fn reading() -> Router<Desk> {
     Router::new()
         .route("/v1/status", get(queries::status))
-        .route("/v1/executions", get(queries::list))
+        .route("/v1/executions", get(lists::list))
         .route("/v1/executions/{id}", get(queries::show))
         .route("/v1/executions/{id}/history", get(queries::history))
         .route("/v1/executions/{id}/logs", get(logs::logs))
+        .route("/v1/logs", get(logs::many))
         .route("/v1/wait", get(wait::wait))
+        .route("/v1/digest", get(lists::digest))
+        .route("/metrics", get(lists::metrics))
         .route("/v1/events", get(events::events))
         .route("/v1/nodes", get(queries::nodes))
         .route("/v1/images", get(queries::images))
@@ -81,8 +85,7 @@ pub fn reading() -> Router<Desk> {
 pub fn commanding() -> Router<Desk> {
     reading()
         .route("/v1/bundles", post(commands::submit).layer(DefaultBodyLimit::disable()))
-        .route("/v1/executions/{id}/stop", post(commands::stop))
-        .route("/v1/executions/{id}/release", post(commands::release))
+        .route("/v1/executions/{id}/{verb}", post(commands::verb))
         .route("/v1/downlinks/{id}/ack", post(commands::acknowledge))
 }
 

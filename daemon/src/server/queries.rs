@@ -9,20 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Desk;
-use super::answer::{Asked, Failure, blocking};
+use super::answer::{Failure, blocking};
 use super::id::resolve;
-use crate::bundle::StepId;
 use crate::handle::Trouble;
 use crate::outcome;
 use crate::podman::Endpoint;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Target;
-use crate::view::{self, EventLine, Summary};
+use crate::view::{self, EventLine, Names};
 
-/// Lines of `list` when nobody asks for more.
-const LIST_DEFAULT: usize = 100;
-/// Most lines of one answer.
-const LIST_MAX: usize = 10_000;
 /// Deadline of a look at a node on behalf of an operator.
 const NODE_LOOK: Duration = Duration::from_secs(3);
 
@@ -69,62 +64,14 @@ pub(super) async fn status(State(desk): State<Desk>) -> Json<DaemonStatus> {
     })
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
-    state: Option<String>,
-    tenant: Option<String>,
-    since: Option<jiff::Timestamp>,
-    limit: Option<usize>,
-}
-
-/// `GET /v1/executions`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Listing {
-    /// Newest received first.
-    pub(super) executions: Vec<Summary>,
-    /// Whether there are more than the limit.
-    pub(super) more: bool,
-}
-
-pub(super) async fn list(State(desk): State<Desk>, Asked(query): Asked<ListQuery>) -> Result<Json<Listing>, Failure> {
-    let states: Vec<outcome::State> = match &query.state {
-        Some(text) => text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(Failure::bad_request)?,
-        None => Vec::new(),
-    };
-    let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
-    let snapshot = desk.handle.snapshot();
-    let wanted = move |summary: &Summary| {
-        (states.is_empty() || states.contains(&summary.state))
-            && query.tenant.as_ref().is_none_or(|tenant| summary.tenant.as_str() == tenant)
-    };
-    let since = query.since;
-    let recent = move |summary: &Summary| since.is_none_or(|since| summary.received_at >= since);
-    let live =
-        snapshot.board.live.values().map(|execution| Summary::from(&view::status(execution, Some(snapshot.around()))));
-    let mut found: Vec<Summary> = live.filter(|summary| wanted(summary) && recent(summary)).collect();
-    if let Some(queries) = desk.queries() {
-        found.extend(
-            blocking(move || {
-                let summaries = queries.index().newest().map(|status| status.map(|status| Summary::from(&status)));
-                let recent = summaries.take_while(|summary| summary.as_ref().map_or(true, &recent));
-                recent
-                    .filter(|summary| summary.as_ref().map_or(true, &wanted))
-                    .take(limit + 1)
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .await?,
-        );
-    }
-    found.sort_by_key(|summary| (std::cmp::Reverse(summary.received_at), summary.execution));
-    let more = found.len() > limit;
-    found.truncate(limit);
-    Ok(Json(Listing { executions: found, more }))
-}
-
 pub(super) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, Failure> {
     let named = resolve(&desk, &id).await?;
     Ok(match named.target {
         Target::Execution => Json(named.status).into_response(),
+        Target::Group(_) => {
+            let steps: Vec<_> = named.steps().into_iter().map(|step| &named.status.steps[step]).collect();
+            Json(steps).into_response()
+        }
         Target::Step(step) => Json(&named.status.steps[step]).into_response(),
         Target::Unit(step, unit) => Json(named.status.steps[step].unit(unit).collect::<Vec<_>>()).into_response(),
         Target::Job(step, job) => Json(&named.status.steps[step].jobs[job]).into_response(),
@@ -136,18 +83,14 @@ pub(super) async fn history(State(desk): State<Desk>, Path(id): Path<String>) ->
     let execution = named.status.execution;
     let queries = desk.open_queries()?;
     let records = blocking(move || queries.history(execution)).await?;
-    let steps: Vec<StepId> = named.status.steps.iter().map(|step| step.id.clone()).collect();
-    let part = match named.target {
-        Target::Execution => execution.to_string(),
-        Target::Step(step) => format!("{execution}.{}", steps[step]),
-        Target::Unit(step, unit) => {
-            let first = named.status.steps[step].unit(unit).next().map(|job| job.id.clone()).unwrap_or_default();
-            first.rsplit_once('.').map(|(unit, _)| unit.to_owned()).unwrap_or_default()
-        }
-        Target::Job(step, job) => named.status.steps[step].jobs[job].id.clone(),
+    let names = Names::of_status(&named.status);
+    let parts = named.ids();
+    let within = |line: &EventLine| {
+        parts.iter().any(|part| {
+            line.id.strip_prefix(part.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     };
-    let within = |line: &EventLine| line.id == part || line.id.starts_with(&format!("{part}."));
-    let lines = records.iter().map(|(cursor, recorded)| view::event_line(*cursor, recorded, &steps));
+    let lines = records.iter().map(|(cursor, recorded)| view::event_line(*cursor, recorded, &names));
     Ok(Json(lines.filter(within).collect()))
 }
 

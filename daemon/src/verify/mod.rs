@@ -2,6 +2,7 @@
 //!
 //! A [`Rejection`] carries every reason at once. Must not: know this board; `plan` does.
 
+mod jobs;
 mod options;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use crate::bundle::document::{
 };
 use crate::bundle::limits::{MAX_DURATION_MINUTES, MAX_TIMEOUT_SECONDS, STEPS};
 use crate::bundle::manifest::{Container, DATA, Pod, claim};
+use crate::bundle::rules::flaws;
 use crate::bundle::{Hostname, StepId, Tenant, path};
 use crate::reason::Name;
 
@@ -62,6 +64,7 @@ impl std::fmt::Display for Rejection {
 #[derive(Debug, Clone)]
 pub struct VerifiedBundle {
     header: Header,
+    parallelism: Option<u32>,
     steps: Vec<VerifiedStep>,
 }
 
@@ -72,13 +75,15 @@ pub struct VerifiedStep {
     pub document: StepDocument,
     /// What it does.
     pub work: VerifiedWork,
+    /// What the workers of its gang run, if it has one.
+    pub worker: Option<Box<Container>>,
 }
 
 /// What a step does.
 #[derive(Debug, Clone)]
 pub enum VerifiedWork {
     /// Runs a pod.
-    PodRun(PodRunDocument, Box<Container>),
+    PodRun(Box<PodRunDocument>, Box<Container>),
     /// Places files.
     Uplink(UplinkDocument),
     /// Collects files.
@@ -90,6 +95,12 @@ impl VerifiedBundle {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Jobs (gangs) of it that may be alive at once.
+    #[must_use]
+    pub fn parallelism(&self) -> Option<u32> {
+        self.parallelism
     }
 
     /// The steps, in order.
@@ -127,7 +138,7 @@ pub fn verify(header: Header, texts: &BTreeMap<String, Vec<u8>>) -> Result<Verif
     if !check.objections.0.is_empty() {
         return Err(check.objections.rejection());
     }
-    Ok(VerifiedBundle { header, steps })
+    Ok(VerifiedBundle { header, parallelism: sequence.parallelism, steps })
 }
 
 struct Objections(Vec<Objection>);
@@ -170,6 +181,10 @@ impl Check<'_> {
                 format!("found {} steps, expected 1 to {STEPS}", sequence.steps.len()),
             );
         }
+        if sequence.parallelism == Some(0) {
+            let message = "found 0, with which nothing would ever start; leave it out to have no cap";
+            self.objections.add(Sequence::PATH, "parallelism", message);
+        }
         let mut ids: BTreeSet<&StepId> = BTreeSet::new();
         let mut verified = Vec::new();
         for (i, step) in sequence.steps.iter().take(STEPS).enumerate() {
@@ -181,8 +196,10 @@ impl Check<'_> {
                 let message = format!("found {}, expected 1 to {MAX_TIMEOUT_SECONDS} seconds", step.timeout_seconds);
                 self.step_objection(&field, "timeout_seconds", message);
             }
+            self.flaws(&field, flaws(step));
+            let worker = self.worker(step, &field);
             if let Some(work) = self.work(step, &field) {
-                verified.push(VerifiedStep { document: step.clone(), work });
+                verified.push(VerifiedStep { document: step.clone(), work, worker });
             }
         }
         verified
@@ -234,7 +251,8 @@ impl Check<'_> {
             self.step_objection(field, &format!("pod_run.options.{key}"), message);
         }
         let container = pod.spec.containers.into_iter().next()?;
-        Some(VerifiedWork::PodRun(run.clone(), Box::new(container)))
+        self.agrees(run, run.jobs.as_ref(), &container);
+        Some(VerifiedWork::PodRun(Box::new(run.clone()), Box::new(container)))
     }
 
     fn uplink(&mut self, uplink: &UplinkDocument, field: &str) -> Option<VerifiedWork> {

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::StepId;
+use super::ExecutionStatus;
 use crate::outcome;
+use crate::plan::Plan;
 use crate::sequence::record::Repeat;
 use crate::sequence::state::{Halt, StopCause};
 use crate::sequence::{Record, Recorded};
@@ -25,15 +26,82 @@ pub struct EventLine {
     pub detail: Option<String>,
 }
 
-/// A record as a line. `step_ids` names the steps of its execution.
+/// What steps and jobs of an execution are called: records count them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    steps: Vec<StepNames>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StepNames {
+    id: String,
+    /// The label and the unit of each job.
+    jobs: Vec<(String, usize)>,
+}
+
+impl Names {
+    /// Those that a plan gives.
+    #[must_use]
+    pub fn of_plan(plan: &Plan) -> Self {
+        let steps = plan.steps.iter().map(|step| StepNames {
+            id: step.id.to_string(),
+            jobs: step
+                .jobs()
+                .iter()
+                .enumerate()
+                .map(|(job, planned)| (step.label(job), planned.unit as usize))
+                .collect(),
+        });
+        Self { steps: steps.collect() }
+    }
+
+    /// Those that a status shows.
+    #[must_use]
+    pub fn of_status(status: &ExecutionStatus) -> Self {
+        let steps = status.steps.iter().map(|step| {
+            let prefix = format!("{}.{}.", status.execution, step.id);
+            let label = |id: &str| id.strip_prefix(&prefix).unwrap_or(id).to_owned();
+            StepNames {
+                id: step.id.to_string(),
+                jobs: step.jobs.iter().map(|job| (label(&job.id), job.unit)).collect(),
+            }
+        });
+        Self { steps: steps.collect() }
+    }
+
+    fn step(&self, step: usize) -> String {
+        self.steps.get(step).map_or_else(|| format!("#{step}"), |known| known.id.clone())
+    }
+
+    fn job(&self, step: usize, job: usize) -> String {
+        let known = self.steps.get(step).and_then(|known| known.jobs.get(job));
+        let label = known.map_or_else(|| job.to_string(), |(label, _)| label.clone());
+        format!("{}.{label}", self.step(step))
+    }
+
+    /// A unit is called as its only job; the jobs of a gang share what stands before their parts.
+    fn unit(&self, step: usize, unit: usize) -> String {
+        let jobs = self.steps.get(step).map(|known| known.jobs.as_slice()).unwrap_or_default();
+        let labels: Vec<&str> = jobs.iter().filter(|(_, of)| *of == unit).map(|(label, _)| label.as_str()).collect();
+        let label = match labels.as_slice() {
+            [] => unit.to_string(),
+            [only] => (*only).to_owned(),
+            [first, ..] => match first.rsplit_once('.') {
+                Some((before, _)) => before.to_owned(),
+                None => return self.step(step),
+            },
+        };
+        format!("{}.{label}", self.step(step))
+    }
+}
+
+/// A record as a line. `names` are those of its execution.
 #[must_use]
-pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> EventLine {
+#[expect(clippy::too_many_lines, reason = "a table: one arm for each record")]
+pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine {
     let execution = recorded.execution;
-    let step_id = |step: usize| {
-        let name = step_ids.get(step).map_or_else(|| format!("#{step}"), ToString::to_string);
-        format!("{execution}.{name}")
-    };
-    let job_id = |step: usize, job: usize| format!("{}.{job}", step_id(step));
+    let step_id = |step: usize| format!("{execution}.{}", names.step(step));
+    let job_id = |step: usize, job: usize| format!("{execution}.{}", names.job(step, job));
     let (id, event, detail) = match &recorded.record {
         Record::Accepted { plan, held } => {
             let held = if *held { ", held" } else { "" };
@@ -72,8 +140,9 @@ pub fn event_line(cursor: u64, recorded: &Recorded, step_ids: &[StepId]) -> Even
                 Repeat::Retry => "it failed",
                 Repeat::PowerLoss => "power was lost",
             };
-            let detail = format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
-            (format!("{}.{unit}", step_id(*step)), "requeued".to_owned(), Some(detail))
+            let detail =
+                format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());
+            (format!("{execution}.{}", names.unit(*step, *unit)), "requeued".to_owned(), Some(detail))
         }
         Record::StepStarted { step } => (step_id(*step), "started".to_owned(), None),
         Record::StepEnded { step, verdict, .. } => (
