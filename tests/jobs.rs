@@ -351,6 +351,7 @@ fn d18_expanding_shows_jobs_and_edges_and_makes_nothing() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a window is said in wall time")]
 fn a_window_that_has_passed_skips_its_step_and_one_to_come_is_waited_for() {
     let board = Board::new();
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);

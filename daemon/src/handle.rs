@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
 use crate::sequence::{Board, Event, Outcome, Refusal};
@@ -123,6 +124,22 @@ impl Snapshot {
     #[must_use]
     pub fn around(&self) -> Around<'_> {
         Around { board: &self.board, away: &self.away, now: self.clock.now() }
+    }
+
+    /// One line for `systemctl status`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let count = |wanted: State| self.board.live.values().filter(|e| outcome::execution_state(e) == wanted).count();
+        let (running, waiting, held) = (count(State::Running), count(State::Waiting), count(State::Held));
+        let mut line = match running + waiting + held {
+            0 => "idle".to_owned(),
+            _ => format!("{running} running, {waiting} waiting, {held} held"),
+        };
+        for trouble in &self.troubles {
+            line.push_str("; ");
+            line.push_str(&trouble.message);
+        }
+        line
     }
 }
 

@@ -5,6 +5,8 @@
 //! Only regular files are looked into: a link could lead anywhere, a pipe could keep us waiting for ever.
 //! Must not: leave anything of a refused bundle but itself and its reason.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -247,22 +249,23 @@ impl Intake {
         self.forget_oldest(&folder)
     }
 
+    /// The newest stays, whatever its size.
     fn forget_oldest(&self, folder: &Path) -> io::Result<()> {
-        let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        paths.sort();
         let limits = self.settings.borrow().retention.clone();
-        let mut left = paths.len();
-        let mut room: u64 = paths.iter().map(|path| disk::room_of(path)).sum();
-        for path in &paths {
-            // Each has its reason beside it; the newest stays whatever its size.
-            if left <= 2 || (left <= 2 * limits.rejected && room <= limits.rejected_bytes) {
-                break;
-            }
-            (left, room) = (left - 1, room.saturating_sub(disk::room_of(path)));
-            match fs::symlink_metadata(path)?.is_dir() {
-                true => fs::remove_dir_all(path)?,
-                false => fs::remove_file(path)?,
-            }
+        // A bundle goes with its reason: both have one name.
+        let mut rejected: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
+        for path in fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()) {
+            rejected.entry(path.file_stem().unwrap_or_default().to_owned()).or_default().push(path);
+        }
+        let room_of = |paths: &Vec<PathBuf>| paths.iter().map(|path| disk::room_of(path)).sum::<u64>();
+        let mut room: u64 = rejected.values().map(room_of).sum();
+        while rejected.len() > 1 && (rejected.len() > limits.rejected || room > limits.rejected_bytes) {
+            let Some((_, oldest)) = rejected.pop_first() else { break };
+            room = room.saturating_sub(room_of(&oldest));
+            oldest.iter().try_for_each(|path| match fs::symlink_metadata(path)?.is_dir() {
+                true => fs::remove_dir_all(path),
+                false => fs::remove_file(path),
+            })?;
         }
         Ok(())
     }
@@ -293,7 +296,7 @@ fn unpack(candidate: &Path, staging: &Path, limit: u64, now: jiff::Timestamp) ->
     disk::remove_folder(staging).map_err(|error| storage(&error))?;
     fs::create_dir_all(staging).map_err(|error| storage(&error))?;
     let file = open(candidate)?;
-    let mut texts = std::collections::BTreeMap::new();
+    let mut texts = BTreeMap::new();
     let mut store = |_: &Header, entry: &Entry, content: &mut dyn Read| -> io::Result<()> {
         if entry.path.starts_with("files/") || entry.path.starts_with("images/") {
             return store_file(&staging.join(&entry.path), content);

@@ -2,7 +2,7 @@
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use crate::config::{OnExit, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
-use crate::outcome::{self, State};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
@@ -272,24 +271,26 @@ impl Loop {
             }
         }
         self.storage.reflect(position, records, &ended);
-        let purged = records.iter().filter(|recorded| recorded.record == Record::Purged);
-        let purged: BTreeSet<ExecutionId> = purged.map(|recorded| recorded.execution).collect();
-        if !purged.is_empty() {
-            self.storage
-                .forget(&purged, &self.outbox)
-                .map_err(|why| Answer::Unavailable(Reason::new(Name::LedgerUnavailable, why)))?;
-        }
-        let any_ended = !ended.is_empty();
+        let purged: Vec<_> = records.iter().filter(|recorded| recorded.record == Record::Purged).collect();
+        let tends = !ended.is_empty() || !purged.is_empty();
+        purged.into_iter().for_each(|recorded| self.forget(recorded.execution));
         for execution in ended {
             let id = execution.plan.execution;
             if let Err(error) = self.outbox.tidy(id) {
                 tracing::warn!(execution = %id, %error, "failed to remove the files of a bundle");
             }
         }
-        if any_ended {
+        if tends {
             self.tend();
         }
         Ok(())
+    }
+
+    /// The console output of what an operator purged goes with it.
+    fn forget(&self, id: ExecutionId) {
+        if let Err(error) = self.outbox.forget(id) {
+            tracing::error!(execution = %id, %error, "failed to remove the console output of a purged execution");
+        }
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {
@@ -304,7 +305,7 @@ impl Loop {
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
         let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
-        self.manager.status(&status_line(&snapshot));
+        self.manager.status(&snapshot.line());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 
@@ -379,21 +380,6 @@ impl Loop {
             tracing::warn!("some pods did not end in time; the next start takes them up");
         }
     }
-}
-
-/// One line for `systemctl status`.
-fn status_line(snapshot: &Snapshot) -> String {
-    let count = |wanted: State| snapshot.board.live.values().filter(|e| outcome::execution_state(e) == wanted).count();
-    let (running, waiting, held) = (count(State::Running), count(State::Waiting), count(State::Held));
-    let mut line = match running + waiting + held {
-        0 => "idle".to_owned(),
-        _ => format!("{running} running, {waiting} waiting, {held} held"),
-    };
-    for trouble in &snapshot.troubles {
-        line.push_str("; ");
-        line.push_str(&trouble.message);
-    }
-    line
 }
 
 /// An error and its causes in one line.

@@ -202,11 +202,15 @@ impl Storage {
     /// Lets go of what is beyond the limits, and gives its room back to the disk.
     pub fn tend(&mut self, limits: &Retention, now: BootTime, outbox: &Outbox) {
         let State::Open { ledger, trouble: None, .. } = &self.ledger else { return };
-        let mut kept = Vec::new();
-        for (id, known) in ledger.kept() {
-            let log_bytes = *self.logs.entry(id).or_insert_with(|| outbox.log_bytes(id));
-            kept.push(Past { id, ended: known.ended, log_bytes });
-        }
+        let known = std::mem::take(&mut self.logs);
+        let kept: Vec<Past> = ledger
+            .kept()
+            .map(|(id, kept)| {
+                let log_bytes = known.get(&id).copied().unwrap_or_else(|| outbox.log_bytes(id));
+                Past { id, ended: kept.ended, log_bytes }
+            })
+            .collect();
+        self.logs = kept.iter().map(|past| (past.id, past.log_bytes)).collect();
         let gone = retention::surplus(&kept, now, limits);
         if !gone.is_empty() {
             match self.forget(&gone, outbox) {
@@ -224,7 +228,9 @@ impl Storage {
             Ok(Some((before, after))) => {
                 tracing::info!(before, after, "compacted the journal");
                 *damage = None;
+                self.queries.send_replace(ledger.queries());
             }
+            Err(error @ LedgerError::Index(_)) => self.let_index_go(&error),
             Err(error) => {
                 let message = format!("{}; old records stay until it is mended", chain(&error));
                 tracing::error!(%message, "failed to compact the journal");

@@ -54,6 +54,7 @@ fn flown(sample: &Sample) -> Result<Plan, Rejection> {
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
         policy: perigee::plan::policy::Policy::default(),
+        fisheye: None,
     };
     plan(&bundle, &board)
 }

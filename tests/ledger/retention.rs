@@ -6,6 +6,7 @@ use std::path::Path;
 
 use perigee::bundle::ExecutionId;
 use perigee::ledger::{Found, JournalError, Layout, Ledger};
+use perigee::sequence::event::{Target, Verb};
 use perigee::sequence::{Board, Event, Refusal, decide};
 use tempfile::TempDir;
 
@@ -189,4 +190,46 @@ fn a_closed_segment_that_is_damaged_is_not_compacted_and_nothing_is_changed() {
         crate::segments(folder.path()).iter().map(|path| fs::read(path).expect("readable")).collect();
     assert!(before == after && !path.with_extension("part").exists());
     accept(&mut ledger, &mut board, 61);
+}
+
+#[test]
+fn what_an_operator_purged_is_forgotten_by_that_record_alone() {
+    let (folder, mut ledger, mut board) = lived();
+    let purge = |id| Event::Asked { execution: id, target: Target::Execution, verb: Verb::Purge };
+    crate::script::happen(&mut ledger, &mut board, purge(id(7)));
+    let kept = ids((1..=60).filter(|n| ![3, 7, 40].contains(n)));
+    holds(&ledger, &board, &board, &kept);
+    // The power goes right behind it; later it is left in good order, and compacted.
+    drop(ledger);
+    let (ledger, found) = open(folder.path());
+    holds(&ledger, &found.board, &board, &kept);
+    ledger.close().expect("sealed");
+    let report = perigee::ledger::check::check(folder.path()).expect("readable");
+    assert_eq!((report.index, report.forgotten, report.damages), ("agrees", 1, vec![]));
+    let (mut ledger, _) = open(folder.path());
+    ledger.forget(&ids(8..=60)).expect("forgotten");
+    assert!(ledger.compact().expect("compacted").is_some());
+    drop(ledger);
+    let (ledger, found) = open(folder.path());
+    assert_eq!(found.board, board);
+    assert_eq!(ledger.queries().expect("an index").history(id(7)).expect("readable").len(), 0);
+}
+
+#[test]
+fn the_index_stays_small_while_executions_come_and_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut ledger, Found { mut board, .. }) = open(folder.path());
+    let mut rooms = Vec::new();
+    for n in 1..=600 {
+        accept(&mut ledger, &mut board, n);
+        finish(&mut ledger, &mut board, n);
+        if n > 5 {
+            ledger.forget(&ids([n - 5])).expect("forgotten");
+        }
+        ledger.compact().expect("looked");
+        if n % 100 == 0 {
+            rooms.push(perigee::disk::room_of(&folder.path().join("index")) / 1024);
+        }
+    }
+    assert!(rooms.iter().all(|room| *room < 512), "KiB after each hundred: {rooms:?}");
 }

@@ -200,6 +200,10 @@ fn conditions_that_cannot_be_judged_are_refused() {
         ),
     ];
     alike(table.into_iter().map(|(when, expected)| (one(when), expected.to_owned())));
+}
+
+#[test]
+fn a_condition_looks_at_one_job_of_an_earlier_step() {
     assert_eq!(
         only(&pods(&[("A", "commands: [x, y]"), ("B", "when: {step: A, equals: x}")])),
         "14:18: error: tasks[1].when.step: the output of one job is looked at, and `A` has 2 of them; \

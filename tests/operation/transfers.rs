@@ -136,10 +136,10 @@ fn wildcards_that_are_not_legal_are_refused() {
 }
 
 fn transfer(text: &str) -> Transfer {
-    match flown(text).1.steps.remove(0).work {
-        Work::Errand(Errand::Uplink(transfer) | Errand::Downlink(transfer)) => transfer,
-        _ => panic!("no transfer"),
-    }
+    let Work::Errand(Errand::Uplink(transfer) | Errand::Downlink(transfer)) = flown(text).1.steps.remove(0).work else {
+        panic!("no transfer");
+    };
+    transfer
 }
 
 fn uplink(sources: &[&str], destination: &str) -> String {

@@ -32,15 +32,12 @@ fn invariant_no_attempt_starts_twice(run: &Run) {
     let mut launched = BTreeSet::new();
     let mut attempts = BTreeMap::new();
     for recorded in &run.journal {
-        match recorded.record {
-            Record::JobPreparing { step, job, attempt } => {
-                attempts.insert((recorded.execution, step, job), attempt);
-            }
-            Record::JobLaunching { step, job } => {
-                let job = (recorded.execution, step, job);
-                assert!(launched.insert((job, attempts[&job])), "{recorded:?} is there twice");
-            }
-            _ => {}
+        if let Record::JobPreparing { step, job, attempt } = recorded.record {
+            attempts.insert((recorded.execution, step, job), attempt);
+        }
+        if let Record::JobLaunching { step, job } = recorded.record {
+            let job = (recorded.execution, step, job);
+            assert!(launched.insert((job, attempts[&job])), "{recorded:?} is there twice");
         }
     }
 }
@@ -222,11 +219,8 @@ fn before_job(execution: &Execution, step: usize, job: usize) {
     if known.jobs[job].alive() {
         return; // It is made anew after a boot.
     }
-    let waits = match &known.jobs[job].state {
-        JobState::Waiting => true,
-        JobState::Requeued { hold, remains, .. } => *hold == Hold::Free && *remains != Remains::Owed,
-        _ => false,
-    };
+    let waits = known.jobs[job].state == JobState::Waiting
+        || matches!(&known.jobs[job].state, JobState::Requeued { hold: Hold::Free, remains, .. } if *remains != Remains::Owed);
     assert!(waits, "job {job} of step {step} is made while {:?}", known.jobs[job].state);
     assert!(planned.sources().is_empty() || known.input == Input::Taken, "step {step} did not wait for its output");
     let unit = planned.jobs()[job].unit as usize;
@@ -293,11 +287,11 @@ pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
 
 /// Freezes and thaws are repeated one by one.
 fn frozen_again(effect: &Effect, again: &[Effect]) -> bool {
-    match effect {
-        Effect::Pause(group) => group.iter().all(|member| again.contains(&Effect::Pause(vec![member.clone()]))),
-        Effect::Resume(group) => group.iter().all(|member| again.contains(&Effect::Resume(vec![member.clone()]))),
-        _ => false,
+    if let Effect::Pause(group) = effect {
+        return group.iter().all(|member| again.contains(&Effect::Pause(vec![member.clone()])));
     }
+    let Effect::Resume(group) = effect else { return false };
+    group.iter().all(|member| again.contains(&Effect::Resume(vec![member.clone()])))
 }
 
 fn launched(effect: &Effect) -> Option<&Vec<(AttemptId, String)>> {

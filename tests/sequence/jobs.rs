@@ -124,9 +124,9 @@ fn gang(clean: Clean, start: GangStart) -> PlannedStep {
 }
 
 fn prepares(effects: &[Effect]) -> Vec<(usize, usize, u32)> {
-    let prepare = |effect: &Effect| match effect {
-        Effect::Prepare(id) => Some((id.step, id.job, id.attempt)),
-        _ => None,
+    let prepare = |effect: &Effect| {
+        let Effect::Prepare(id) = effect else { return None };
+        Some((id.step, id.job, id.attempt))
     };
     effects.iter().filter_map(prepare).collect()
 }

@@ -315,7 +315,7 @@ impl UnitShape {
         if let Told::HowMany(_) = terms {
             let template = Box::new(step.jobs()[0].clone());
             let fate = fates.jobs[&(plan.execution, index, 0)].clone();
-            (1..8).for_each(|job| drop(fates.jobs.insert((plan.execution, index, job), fate.clone())));
+            fates.jobs.extend((1..8).map(|job| ((plan.execution, index, job), fate.clone())));
             let command = "echo ${1}".to_owned();
             step.work = Work::PodRun { jobs: Vec::new() };
             let fan_out = FanOut { step: source, separator: " ".to_owned(), command, limit: 3, template };

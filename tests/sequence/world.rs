@@ -143,7 +143,7 @@ impl World {
     fn freeze(&mut self, attempt: AttemptId, now: u64) {
         let container = self.containers.get_mut(&attempt).expect("only what was launched is frozen");
         match container.condition {
-            Condition::Running(_) if container.fate.runs_ms % 7 == 0 => {
+            Condition::Running(_) if container.fate.runs_ms.is_multiple_of(7) => {
                 self.say(attempt, Report::NotPaused(Reason::new(Name::StartError, "no freezer")));
             }
             Condition::Running(until) => {

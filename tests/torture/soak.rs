@@ -49,8 +49,8 @@ fn memory_disk_and_descriptors_stay_flat_while_executions_come_and_go() {
     let (first, last) = (first.expect("half way"), takes(&board));
     assert!(last.memory < first.memory + first.memory / 10 + 2048, "{first:?} {last:?}");
     assert!(last.descriptors <= first.descriptors + 4, "{first:?} {last:?}");
-    // The reserve, some segments, the index, and an identity for each.
-    assert!(last.disk < first.disk + 256 + rounds as u64 / 8, "{first:?} {last:?}");
+    // Some segments, what sled has not yet swept in its file, and an identity for each.
+    assert!(last.disk < first.disk + 1024 + rounds as u64 / 8, "{first:?} {last:?}");
     let status = board.json(&["status"]);
     assert_eq!(status["ended"], rounds, "every identity is known");
     let listed = board.json(&["list", "--limit", "1000"]);

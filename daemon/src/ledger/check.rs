@@ -19,7 +19,7 @@ use super::seal;
 use super::segment::{Cursor, HEADER, Header, JournalError, Position, VERSION, failed, path, read_header, segments};
 use crate::bundle::ExecutionId;
 use crate::medium::Medium;
-use crate::sequence::{Board, Recorded, apply};
+use crate::sequence::{Board, Record, Recorded, apply};
 
 /// How often a ledger is looked through that a running daemon may have compacted meanwhile.
 const TRIES: usize = 3;
@@ -304,6 +304,9 @@ impl Walk {
 
     fn record(&mut self, file: &Path, at: u64, cursor: Cursor, recorded: &Recorded) {
         let id = recorded.execution;
+        if recorded.record == Record::Purged {
+            self.forgotten.insert(id);
+        }
         if !self.replays || self.board.ended.contains(&id) {
             return;
         }

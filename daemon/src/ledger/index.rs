@@ -219,7 +219,7 @@ impl Index {
         Ok(())
     }
 
-    /// An ended execution.
+    /// An ended execution, unless it was forgotten.
     ///
     /// # Errors
     /// When sled fails.

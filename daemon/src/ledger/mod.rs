@@ -265,7 +265,8 @@ impl Ledger {
         for ended in &ended {
             self.index()?.ended_at(ended)?;
         }
-        Ok(())
+        let purged = records.iter().filter(|(_, recorded)| recorded.record == Record::Purged);
+        self.reflect_forgotten(&purged.map(|(_, recorded)| recorded.execution).collect())
     }
 
     fn kept_from_now_on(&mut self, execution: &Execution, records: &[(Cursor, &Recorded)]) -> Ended {
@@ -305,8 +306,9 @@ impl Ledger {
     }
 
     fn reflect_forgotten(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<(), LedgerError> {
+        let known = self.kept.len();
         self.kept.retain(|(_, id), _| !ids.contains(id));
-        self.forgotten += ids.len() as u64;
+        self.forgotten += (known - self.kept.len()) as u64;
         for id in ids {
             self.index()?.forget(*id)?;
         }
@@ -329,13 +331,14 @@ impl Ledger {
             return Ok(None);
         };
         let forgotten = index.forgotten()?;
-        match compact::compact(&self.journal, &self.medium, &forgotten) {
-            Ok(_) => Ok(Some((all, compact::sizes(&self.journal)?.1))),
-            Err(error) => {
-                self.compaction_failed = closed;
-                Err(error.into())
-            }
+        if let Err(error) = compact::compact(&self.journal, &self.medium, &forgotten) {
+            self.compaction_failed = closed;
+            return Err(error.into());
         }
+        // sled gives no room back by itself (measured: 1.6 KiB for each execution that came and went).
+        self.close_index();
+        self.rebuild(&mut Vec::new()).inspect_err(|_| self.index = None)?;
+        Ok(Some((all, compact::sizes(&self.journal)?.1)))
     }
 
     /// Lets go of an index that failed; until [`Self::mend`] the journal does without.

@@ -9,7 +9,7 @@ use super::index::{Index, IndexError};
 use super::reader::{Reader, Tail};
 use super::segment::Cursor;
 use super::{Boot, Found, Ledger, LedgerError, entry, seal};
-use crate::sequence::{Board, Recorded, apply};
+use crate::sequence::{Board, Record, Recorded, apply};
 
 impl Ledger {
     /// Opens the index if it is as it was sealed. The seal is taken off: from here on it changes.
@@ -48,7 +48,6 @@ impl Ledger {
         let known = index.kept()?;
         let (mut last_boot, latest) = index.last_boot()?;
         let from = index.oldest_live()?;
-        self.forgotten = board.ended.len().saturating_sub(known.len()) as u64;
         self.latest = latest;
         self.live.clear();
         self.kept = known.iter().map(entry).collect();
@@ -70,6 +69,7 @@ impl Ledger {
             }
         }
         self.journal.heal(frames.healed(), notes)?;
+        self.forgotten = board.ended.len().saturating_sub(self.kept.len()) as u64;
         if let Some(boot) = &last_boot {
             self.index()?.set_boot(boot)?;
         }
@@ -84,8 +84,9 @@ impl Ledger {
         records: &[Recorded],
         bytes: u64,
     ) -> Result<(), LedgerError> {
-        let fresh: Vec<(Cursor, &Recorded)> =
-            (first..).zip(records).filter(|(_, recorded)| !board.ended.contains(&recorded.execution)).collect();
+        let fresh =
+            |recorded: &Recorded| !board.ended.contains(&recorded.execution) || recorded.record == Record::Purged;
+        let fresh: Vec<(Cursor, &Recorded)> = (first..).zip(records).filter(|(_, recorded)| fresh(recorded)).collect();
         let mut ended = Vec::new();
         for (_, recorded) in &fresh {
             ended.extend(apply(board, recorded)?);

@@ -111,7 +111,6 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
     use crate::bundle::flow::{Clean, GangStart};
