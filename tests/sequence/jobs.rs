@@ -422,3 +422,38 @@ fn only_what_has_ended_is_purged_and_its_bundle_never_runs_again() {
     assert_eq!(rig.feed(5, ask(Verb::Purge)).effects, [Effect::Purge(execution(1))]);
     assert!(decide(&rig.board, Event::Submitted { plan, held: false }, at(6)).is_err());
 }
+
+#[test]
+fn what_ran_and_failed_is_not_told_as_skipped_when_the_sequence_stops_before_its_retry() {
+    let retry = Retry { times: 3, backoff_seconds: 30, ..Retry::default() };
+    let mut second = plain(1, Terms::default());
+    second.on_failure = OnFailure::Stop;
+    let (mut rig, _) = Rig::new(vec![plain(0, Terms { retry, ..Terms::default() }), second]);
+    rig.run(1, id(0, 0, 1));
+    rig.end(2, id(0, 0, 1), 5);
+    assert_eq!(outcome::execution_state(rig.known()), State::Running, "the other step is being prepared");
+    rig.run(3, id(1, 0, 1));
+    rig.end(4, id(1, 0, 1), 1);
+    assert_eq!(rig.step_reason(0), Some(Name::Exit));
+    let JobState::Ended { verdict: Verdict::Failed(_), run: Some(run), .. } = rig.job(0, 0) else {
+        panic!("{:?}", rig.job(0, 0));
+    };
+    assert_eq!(run.exit.as_ref().map(|exit| exit.code), Some(5), "the figures of the attempt stay");
+}
+
+#[test]
+fn a_step_of_which_a_part_ran_failed_and_stops_nothing_by_itself() {
+    let mut second = after(0, Needs::Each, array(1, 2, Terms::default()));
+    second.on_failure = OnFailure::Stop;
+    let third = PlannedStep { after: Vec::new(), ..plain(2, Terms { max_parallel: Some(1), ..Terms::default() }) };
+    let (mut rig, _) = Rig::new(vec![array(0, 2, Terms::default()), second, third]);
+    for (step, job) in [(0, 0), (0, 1), (2, 0)] {
+        rig.run(1, id(step, job, 1));
+    }
+    rig.end(2, id(0, 1, 1), 3);
+    rig.end(3, id(0, 0, 1), 0);
+    rig.run(4, id(1, 0, 1));
+    rig.end(5, id(1, 0, 1), 0);
+    assert!(matches!(rig.known().steps[1].state.verdict(), Some(Verdict::Failed(reason)) if reason.name == Name::Dependency));
+    assert_eq!(rig.known().halt, None);
+}

@@ -226,6 +226,7 @@ pub(crate) fn job_states() -> Vec<(&'static str, JobState)> {
     let requeued = |remains| JobState::Requeued {
         due: at(100_000),
         reason: Reason::new(Name::Exit, "exit code 1"),
+        run: None,
         remains,
         hold: Hold::Free,
     };

@@ -6,6 +6,7 @@ use std::io::Write;
 use super::client::Client;
 use super::exit::{Exit, Failed};
 use super::table::{dash, print, print_json, print_line, time};
+use crate::plan::Role;
 use crate::view::{ExecutionStatus, JobStatus, StepStatus};
 use crate::wire::encoded;
 
@@ -72,7 +73,12 @@ pub(super) fn execution(status: &ExecutionStatus, out: &mut dyn Write) -> Result
     print_line(out, "")?;
     let mut rows = Vec::new();
     for step in &status.steps {
-        let job = step.jobs.first();
+        // One job speaks for its step, a launcher for its gang; of several nobody does.
+        let job = match step.jobs.as_slice() {
+            [only] => Some(only),
+            [first, ..] => step.jobs.iter().find(|job| job.role == Role::Launcher && step.unit(first.unit).count() == step.jobs.len()),
+            [] => None,
+        };
         let why = step.message.clone().or(step.waiting_for.as_ref().map(|what| format!("waits for {what}")));
         rows.push(vec![
             step.id.to_string(),
@@ -82,7 +88,7 @@ pub(super) fn execution(status: &ExecutionStatus, out: &mut dyn Write) -> Result
             dash(job.and_then(|job| job.exit_code)),
             dash(job.and_then(|job| job.wall_seconds).map(|seconds| format!("{seconds:.1}"))),
             step.timeout_seconds.to_string(),
-            dash(job.map(|job| job.node.to_string())),
+            dash(step.jobs.first().map(|job| job.node.to_string())),
             why.unwrap_or_default(),
         ]);
     }

@@ -46,9 +46,16 @@ pub(super) fn submit(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failed> {
-    let (Handed::Accepted(execution) | Handed::AlreadyKnown(execution)) = hand_over(client, bundle, hold)?;
+    let (execution, known) = match hand_over(client, bundle, hold)? {
+        Handed::Accepted(execution) => (execution, false),
+        Handed::AlreadyKnown(execution) => (execution, true),
+    };
+    if known {
+        // Standard output holds the id and nothing else. Nobody may be reading.
+        let _ = writeln!(std::io::stderr(), "perigee: execution {execution} was known already: nothing was changed, and it does not run again");
+    }
     if json {
-        print_json(out, &serde_json::json!({"execution": execution}))
+        print_json(out, &serde_json::json!({"execution": execution, "already_known": known}))
     } else {
         print_line(out, &execution.to_string())
     }
@@ -129,8 +136,14 @@ pub(super) fn status(client: &Client, asked: &Status, json: bool, out: &mut dyn 
             }
             match serde_json::from_value::<ExecutionStatus>(value.clone()) {
                 Ok(status) => describe::execution(&status, out),
-                // A step or a job: its fields, one a line.
-                Err(_) => fields(&value, out),
+                // A step or a job: its fields, one a line; of a group or a gang those of each.
+                Err(_) => match value.as_array() {
+                    None => fields(&value, out),
+                    Some(parts) => parts.iter().try_for_each(|part| {
+                        fields(part, out)?;
+                        print_line(out, "")
+                    }),
+                },
             }
         }
         ids => {

@@ -10,7 +10,7 @@ use super::exit::{Exit, Failed};
 pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failed> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heading);
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>()));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -20,9 +20,18 @@ pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>
     Ok(())
 }
 
+/// Text that a terminal only shows: what a tenant wrote must not move the operator's cursor or rename the window.
+fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// Prints one line.
 pub(super) fn print_line(out: &mut dyn Write, line: &str) -> Result<(), Failed> {
-    match writeln!(out, "{line}") {
+    match writeln!(out, "{}", plain(line)) {
         // Whoever reads has seen enough, as in `perigee list | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.map_err(|error| Failed::because(Exit::Fault, "failed to print", &error)),
@@ -48,4 +57,17 @@ pub(super) fn time(at: Option<jiff::Timestamp>) -> String {
 /// Text, or a dash.
 pub(super) fn dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tenant_wrote_is_shown_and_not_obeyed() {
+        assert_eq!(plain("a\u{1b}[31mb\u{7}\n\tc\u{9b}d"), "a\\u{1b}[31mb\\u{7}\n\tc\\u{9b}d");
+        let mut out = Vec::new();
+        print(&mut out, &["WHY"], vec![vec!["\u{1b}]0;title\u{7}".to_owned()]]).ok();
+        assert!(!out.contains(&0x1b) && !out.contains(&7));
+    }
 }

@@ -13,6 +13,7 @@ use crate::handle::Answer;
 use crate::ledger::Queries;
 use crate::plan::errand::PodChoice;
 use crate::podman::console::{self, Stream};
+use crate::plan::Role;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Target, Verb};
 use crate::sequence::{Event, Refusal};
@@ -105,14 +106,27 @@ impl Trip<'_> {
             .map(|it| view::status(it, None))
             .collect();
         live.sort_by_key(|status| (status.execution != plan.execution, Reverse(status.received_at)));
-        if let Some(found) = live.iter().find_map(|status| newest(status, pod)) {
-            return Ok(found);
+        let ambiguous = |status: &ExecutionStatus, found: &Found| {
+            let jobs = status.steps.get(found.step).map_or(0, |step| step.jobs.len());
+            let named = matches!(found.job.role, Role::Launcher) || jobs <= 1;
+            let message = format!(
+                "`{}` is one of {jobs} jobs of task `{}`: which is meant is not said; only a task with one pod, or a gang, \
+                 can be named",
+                found.job.id, status.steps[found.step].id
+            );
+            (!named).then(|| Reason::new(Name::PodMissing, message))
+        };
+        if let Some((status, found)) = live.iter().find_map(|status| Some((status, newest(status, pod)?))) {
+            return match ambiguous(status, &found) {
+                Some(reason) => Err(reason.into()),
+                None => Ok(found),
+            };
         }
         let (queries, tenant, wanted) = (self.driver.queries(), plan.tenant.clone(), pod.clone());
         let kept = blocking(move || {
             let kept = queries.as_ref().map(|queries: &Queries| queries.index().newest().take(ENDED_MAX));
             let mut mine = kept.into_iter().flatten().map_while(Result::ok).filter(|status| status.tenant == tenant);
-            Ok(mine.find_map(|status| newest(&status, &wanted)))
+            Ok(mine.find_map(|status| newest(&status, &wanted).map(|found| (status, found))))
         });
         let missing = || {
             let which = match pod {
@@ -121,7 +135,11 @@ impl Trip<'_> {
             };
             Reason::new(Name::PodMissing, format!("there is no {which} among your operations, live or kept"))
         };
-        Ok(kept.await?.ok_or_else(missing)?)
+        let (status, found) = kept.await?.ok_or_else(missing)?;
+        match ambiguous(&status, &found) {
+            Some(reason) => Err(reason.into()),
+            None => Ok(found),
+        }
     }
 
     /// The state of a pod and the newest of its console output, as a document.
@@ -160,7 +178,8 @@ impl Trip<'_> {
     }
 }
 
-/// The job that is meant: of those that have been tried, one that still runs, else the one that started last.
+/// The job that is meant: of those that have been tried, a gang's launcher, one that still runs, else the one that
+/// started last.
 fn newest(status: &ExecutionStatus, pod: &PodChoice) -> Option<Found> {
     let jobs = status.steps.iter().enumerate().flat_map(|(step, part)| {
         let of_step = matches!(pod, PodChoice::Step(id) if *id == part.id);
@@ -169,6 +188,6 @@ fn newest(status: &ExecutionStatus, pod: &PodChoice) -> Option<Found> {
             ((of_step || of_name) && job.attempt > 0).then_some((step, index, job))
         })
     });
-    let chosen = jobs.max_by_key(|(step, index, job)| (!job.state.ended(), job.started_at, *step, *index));
+    let chosen = jobs.max_by_key(|(step, index, job)| (job.role == Role::Launcher, !job.state.ended(), job.started_at, *step, *index));
     chosen.map(|(step, index, job)| Found { execution: status.execution, step, index, job: job.clone() })
 }

@@ -202,6 +202,10 @@ fn below(node: &Node, path: String, places: &mut BTreeMap<String, Place>) {
 /// Reads a node that must be text. Numbers and booleans are refused, because `3.10` would fly as `3.1`.
 pub fn text(node: &Node, field: &str, findings: &mut Findings) -> Option<String> {
     let hint = match &node.value {
+        Value::String(text) if text.contains('\0') => {
+            findings.error(node.place, field, "found a text with a NUL character, which no program can be given", "remove it");
+            return None;
+        }
         Value::String(text) => return Some(text.clone()),
         Value::Plain(Plain::Null, _) => "write a text".to_owned(),
         Value::Plain(_, raw) => format!("quote it: \"{raw}\""),

@@ -160,7 +160,9 @@ pub fn execution_state(execution: &Execution) -> State {
         Phase::Open => {
             let states: Vec<State> = (0..execution.steps.len()).map(|step| step_state(execution, step)).collect();
             let open = || states.iter().filter(|state| !state.ended());
-            let active = || open().filter(|state| !matches!(state, State::Waiting | State::Held));
+            let idle =
+                |state: &State| matches!(state, State::Waiting | State::Held | State::Requeued | State::RequeuedHeld);
+            let active = || open().filter(|state| !idle(state));
             let all = |wanted: State| open().next().is_some() && open().all(|state| *state == wanted);
             match () {
                 () if active().next().is_some() && active().all(|state| *state == State::Paused) => State::Paused,
@@ -273,7 +275,12 @@ pub fn of_step(execution: &Execution, step: usize) -> Verdict {
         })
     };
     let units: Vec<Verdict> = (0..planned.units()).filter_map(unit).collect();
-    worst(units.iter())
+    let ran = |job: &Job| matches!(job.state, JobState::Ended { run: Some(_), .. });
+    match worst(units.iter()) {
+        // A part of it was skipped: what has run in part is not told as something that never started.
+        Verdict::Skipped(reason) if execution.steps[step].jobs.iter().any(ran) => Verdict::Failed(reason),
+        verdict @ (Verdict::Succeeded | Verdict::Failed(_) | Verdict::Skipped(_) | Verdict::Unknown(_)) => verdict,
+    }
 }
 
 fn named(verdict: &Verdict, part: &str) -> Verdict {

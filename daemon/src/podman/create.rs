@@ -22,6 +22,9 @@ const NAMESPACES: [(Privilege, &str, &str); 3] = [
 /// Those of every pod, and that which the login server of a worker separates its privileges with.
 const WORKER_CAPABILITIES: [&str; 8] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
+/// conmon counts its own marks on each line, and begins an empty file when the size is reached: as much room as this,
+/// times what is to be kept, lets short logs through whole.
+const LOG_FILE_TIMES: u64 = 4;
 /// Open files and processes of one user in a pod. Podman applies its own, often larger than this machine may
 /// give, to whichever of the two is not sent.
 const NOFILE: u64 = 4096;
@@ -74,7 +77,7 @@ impl Container<'_> {
             "labels": self.labels,
             "privileged": self.shares(Privilege::Privileged),
             "r_limits": [limit("nofile", NOFILE), limit("nproc", NPROC)],
-            "log_configuration": {"driver": "k8s-file", "size": self.log_bytes},
+            "log_configuration": {"driver": "k8s-file", "size": self.log_bytes.saturating_mul(LOG_FILE_TIMES)},
             "restart_policy": "no",
             "terminal": false,
         });

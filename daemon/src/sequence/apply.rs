@@ -206,10 +206,10 @@ fn requeue(
     let due =
         Timestamp { wall: recorded.at.wall, boot: recorded.at.boot.after(std::time::Duration::from_millis(pause_ms)) };
     for job in jobs {
-        let JobState::Ended { verdict, remains, .. } = &job.state else { continue };
+        let JobState::Ended { verdict, run, remains, .. } = &job.state else { continue };
         let reason = verdict.reason().cloned();
         let reason = reason.unwrap_or_else(|| Reason::new(Name::GroupMember, "its gang is attempted once more"));
-        job.state = JobState::Requeued { due, reason, remains: remains.clone(), hold: Hold::Free };
+        job.state = JobState::Requeued { due, reason, run: run.clone(), remains: remains.clone(), hold: Hold::Free };
         if cause == Repeat::PowerLoss {
             job.reruns += 1;
         }

@@ -162,8 +162,15 @@ impl Draft<'_> {
             }
             StepState::Active { .. } => {
                 let waiting = step.jobs.iter().enumerate().filter(|(_, job)| !job.ended() && !job.alive());
-                waiting.into_iter().try_for_each(|(job, _)| {
-                    self.record(id, Record::JobEnded { step: index, job, verdict: verdict.clone(), exit: None })
+                waiting.into_iter().try_for_each(|(job, known)| {
+                    // What has run and failed is not told as something that never started.
+                    let verdict = match &known.state {
+                        JobState::Requeued { reason, .. } if matches!(verdict, Verdict::Skipped(_)) => {
+                            Verdict::Failed(reason.clone())
+                        }
+                        _ => verdict.clone(),
+                    };
+                    self.record(id, Record::JobEnded { step: index, job, verdict, exit: None })
                 })
             }
             StepState::Ended { .. } => Ok(()),

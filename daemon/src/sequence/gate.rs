@@ -195,7 +195,9 @@ fn retryable(name: Name) -> bool {
 /// The first step with `on_failure: stop` of which something failed for good.
 pub(super) fn failed_stop(execution: &Execution) -> Option<StepId> {
     let stops = |verdict: &Verdict| match verdict {
-        Verdict::Failed(_) | Verdict::Unknown(_) => true,
+        // A part of it that was skipped is the failure of another step, which decides for itself.
+        Verdict::Failed(reason) => !matches!(reason.name, Name::Dependency | Name::Condition),
+        Verdict::Unknown(_) => true,
         Verdict::Skipped(reason) => reason.name == Name::Window,
         Verdict::Succeeded => false,
     };

@@ -83,9 +83,9 @@ fn lived(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
             let remains = Remains::Cleared(logs.clone());
             JobState::Ended { verdict: verdict.clone(), at: *at, run: run.clone(), remains }
         }
-        (Record::JobCleared { logs, .. }, JobState::Requeued { due, reason, remains: Remains::Owed, hold }) => {
+        (Record::JobCleared { logs, .. }, JobState::Requeued { due, reason, run, remains: Remains::Owed, hold }) => {
             let remains = Remains::Cleared(logs.clone());
-            JobState::Requeued { due: *due, reason: reason.clone(), remains, hold: *hold }
+            JobState::Requeued { due: *due, reason: reason.clone(), run: run.clone(), remains, hold: *hold }
         }
         (_, state) => return Err(Illegal::new(recorded, state)),
     })
@@ -93,9 +93,13 @@ fn lived(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
 
 fn held(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
     let with = |hold| match &job.state {
-        JobState::Requeued { due, reason, remains, .. } => {
-            Some(JobState::Requeued { due: *due, reason: reason.clone(), remains: remains.clone(), hold })
-        }
+        JobState::Requeued { due, reason, run, remains, .. } => Some(JobState::Requeued {
+            due: *due,
+            reason: reason.clone(),
+            run: run.clone(),
+            remains: remains.clone(),
+            hold,
+        }),
         JobState::Waiting
         | JobState::Held
         | JobState::Preparing
@@ -177,7 +181,7 @@ fn ended(job: &Job, at: Timestamp, verdict: &Verdict, exit: Option<&Exit>) -> Jo
         | JobState::Paused { container, started, .. }
         | JobState::Stopping { container, started, .. } => (run(container, *started), Remains::Owed),
         JobState::Preparing | JobState::Prepared { .. } | JobState::Launching { .. } => (None, Remains::Owed),
-        JobState::Requeued { remains, .. } => (None, remains.clone()),
+        JobState::Requeued { run, remains, .. } => (run.clone(), remains.clone()),
         JobState::Waiting | JobState::Held | JobState::Ended { .. } => (None, Remains::Nothing),
     };
     JobState::Ended { verdict: verdict.clone(), at, run, remains }

@@ -219,6 +219,8 @@ pub enum JobState {
         due: Timestamp,
         /// What became of the attempt.
         reason: Reason,
+        /// Its run, if its process ever lived.
+        run: Option<Run>,
         /// What is left of it on its node.
         remains: Remains,
         /// Whether it may start then.

@@ -144,6 +144,9 @@ impl Draft<'_> {
             (Verb::Stop | Verb::StopNow, StepState::Waiting | StepState::Held | StepState::Active { .. }) => {
                 Record::StepEnded { step, verdict: stopped(), output: None }
             }
+            (Verb::Pause | Verb::Resume, StepState::Active { .. }) => {
+                return Ok(Err(State("a task without pods, which has nothing to freeze".to_owned())));
+            }
             _ => return Ok(Err(State(state_of(execution, Member::Step(step))))),
         };
         self.record(id, record)?;
@@ -186,6 +189,8 @@ impl Draft<'_> {
                 self.record(id, Record::JobResuming { step, job })?;
                 self.effect(Effect::Resume(vec![(attempt, container.clone())]));
             }
+            (_, JobState::Paused { freeze: Freeze::Asked, .. }) => return Ok(Err(State("being paused".to_owned()))),
+            (_, JobState::Paused { freeze: Freeze::Thawing, .. }) => return Ok(Err(State("being resumed".to_owned()))),
             _ => return Ok(Err(State(state_of(execution, Member::Job(step, job))))),
         }
         Ok(Ok(()))

@@ -171,7 +171,7 @@ pub(super) async fn status_of(desk: &Desk, snapshot: &Snapshot, id: ExecutionId)
     let ended = blocking(move || queries.index().get(id)).await?;
     ended.map(|ended| ended.status).ok_or_else(|| {
         let why = match snapshot.board.ended.contains(&id) {
-            true => format!("execution `{id}` has ended and was forgotten (retention): only its identity is kept"),
+            true => format!("execution `{id}` has ended and was forgotten (purged, or beyond `retention`): only its identity is kept"),
             false => format!("there is no execution `{id}`"),
         };
         Failure::not_found(why)

@@ -34,6 +34,10 @@ pub(super) fn step_waits(execution: &Execution, index: usize, around: Option<Aro
         return "release by an operator".to_owned();
     }
     let planned = &execution.plan.steps[index];
+    let step = &execution.steps[index];
+    if step.state == StepState::Held || step.jobs.iter().any(|job| job.state == JobState::Held) {
+        return "release by an operator".to_owned();
+    }
     let open = planned.after.iter().find(|edge| execution.steps[edge.step].state.verdict().is_none());
     if let Some(edge) = open {
         let source = &execution.plan.steps[edge.step].id;
@@ -42,10 +46,6 @@ pub(super) fn step_waits(execution: &Execution, index: usize, around: Option<Aro
             Needs::Success => format!("the success of step {source}"),
             Needs::Each => format!("the success of step {source}, position by position"),
         };
-    }
-    let step = &execution.steps[index];
-    if step.state == StepState::Held || step.jobs.iter().any(|job| job.state == JobState::Held) {
-        return "release by an operator".to_owned();
     }
     if step.input == Input::Reading {
         return "the output that decides about it".to_owned();

@@ -6,6 +6,7 @@ PERIGEE_NAME, a name without extension that no other capture has. Exit code 0: t
 
 import math
 import os
+import sys
 import struct
 import zlib
 
@@ -36,6 +37,9 @@ def picture():
 folder = os.environ["PERIGEE_DESTINATION"]
 path = os.path.join(folder, os.environ["PERIGEE_NAME"] + ".png")
 os.makedirs(folder, exist_ok=True)
+# A link in the volume may lead anywhere in this container, where the picture would be lost.
+if os.path.commonpath([os.path.realpath(folder), "/data"]) != "/data":
+    sys.exit(f"{folder} leads out of the volume")
 with open(path + ".part", "wb") as file:
     file.write(picture())
     file.flush()
