@@ -13,6 +13,7 @@ mod frame;
 mod heal;
 mod index;
 mod journal;
+mod lock;
 mod queries;
 mod reader;
 mod replay;
@@ -43,9 +44,6 @@ use reserve::Reserve;
 
 /// Segments end here, so that what is forgotten can be given back bit by bit.
 pub const SEGMENT_BYTES: u64 = 8 << 20;
-/// Tries to take the lock, and the pause between two: 0.2 s in all.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// What an identity takes in the journal, about.
 const IDENTITY_BYTES: u64 = 48;
 /// Identities that one frame forgets.
@@ -132,17 +130,6 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Takes the lock. A process that its holder was just starting may hold it for an instant longer: it is asked for again.
-fn take(lock: &File) -> Result<(), TryLockError> {
-    for _ in 0..LOCK_TRIES {
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            other => return other,
-        }
-    }
-    lock.try_lock()
-}
-
 impl Ledger {
     /// Opens or makes the ledger of a state directory and replays it.
     ///
@@ -163,7 +150,7 @@ impl Ledger {
         };
         fs::create_dir_all(state_dir).map_err(directory(state_dir))?;
         let lock = File::create(state_dir.join("lock")).map_err(directory(state_dir))?;
-        take(&lock).map_err(|error| match error {
+        lock::take(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => LedgerError::InUse { path: state_dir.to_owned() },
             TryLockError::Error(source) => directory(state_dir)(source),
         })?;

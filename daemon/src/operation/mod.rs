@@ -15,6 +15,7 @@ pub mod jobs;
 mod options;
 mod order;
 pub mod pod_run;
+mod pods;
 pub mod tasks;
 pub mod tree;
 
