@@ -81,6 +81,33 @@ fn g2_g3_g4_workers_and_launcher_find_each_other() {
 }
 
 #[test]
+fn g3_g4_each_implementation_has_its_hostfile_and_its_variables() {
+    let board = Board::new();
+    let look = "cat /etc/mpi/hostfile; env";
+    let of = |id: &str, mpi: &str| {
+        let keys = format!("    slots_per_worker: 2\n    mpi: {mpi}\n    launcher_as_worker: true\n");
+        gang(id, look, WAIT, ("", &keys))
+    };
+    let id = board.submit(&(of("INTEL", "intel") + &of("MPICH", "mpich")));
+    assert_eq!(board.ended(&id)["state"], "succeeded");
+    let said = |step: &str| board.ask(&["logs", &format!("{id}.{step}.launcher")]) + "\n";
+    let (intel, mpich) = (said("INTEL"), said("MPICH"));
+    for said in [&intel, &mpich] {
+        let hosts = ["launcher", "worker-0", "worker-1"].map(|part| format!("{}-pi-{part}:2\n", board.tenant));
+        assert!(said.starts_with(&hosts.concat()), "{said}");
+        assert!(!said.contains("OMPI_") && !said.contains("NVIDIA_"), "{said}");
+    }
+    for line in
+        ["I_MPI_HYDRA_HOST_FILE=/etc/mpi/hostfile\n", "I_MPI_PERHOST=2\n", "I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS="]
+    {
+        assert!(intel.contains(line), "{line}: {intel}");
+    }
+    for line in ["\nHYDRA_HOST_FILE=/etc/mpi/hostfile\n", "\nHYDRA_LAUNCH_EXTRA_ARGS="] {
+        assert!(mpich.contains(line), "{line}: {mpich}");
+    }
+}
+
+#[test]
 fn g4_worker_knows_its_part() {
     let board = Board::new();
     let wait = "while [ ! -s /data/role ]; do sleep 0.05; done";

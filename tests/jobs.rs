@@ -8,7 +8,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Board, at, pod, podman, text};
+use support::{Board, at, listed, pod, podman, text, until};
 
 /// YAML of a pod_run task on the busybox image, with nothing but these further keys.
 fn task(id: &str, pod_name: &str, further: &[&str]) -> String {
@@ -123,11 +123,36 @@ fn t16_an_array_runs_once_for_each_id_and_nothing_else() {
 #[test]
 fn t17_never_more_members_are_alive_than_the_cap_allows() {
     let board = Board::new();
-    let status = board.fly(&pod("CAPPED", "capped", "sleep 0.3", &["array: {begin: 1, end: 6, max_parallel: 2}"]));
+    let id = board.submit(&pod("CAPPED", "capped", "sleep 0.5", &["array: {begin: 1, end: 6, max_parallel: 2}"]));
+    let filter = format!("label=perigee.execution={id}");
+    until("the end", || {
+        let alive = listed(&["ps", "--quiet", "--filter", &filter]);
+        assert!(alive.lines().count() <= 2, "Podman runs {alive}");
+        (board.status(&id)["ended_at"].is_string()).then_some(())
+    });
+    let status = board.ended(&id);
     assert_eq!(state(&status), "succeeded");
     let jobs = all_jobs(&status);
     assert_eq!(jobs.len(), 6);
     assert!(most_alive(&jobs) <= 2, "{status:#}");
+}
+
+#[test]
+fn t17_a_member_that_is_paused_keeps_its_place() {
+    let board = Board::new();
+    let wait = "while [ ! -e /data/go ]; do sleep 0.05; done";
+    let id = board.submit(&pod("CAPPED", "capped", wait, &["array: {begin: 0, end: 1, max_parallel: 1}"]));
+    board.reaches(&format!("{id}.CAPPED.0"), "running");
+    board.ask(&["pause", &format!("{id}.CAPPED.0")]);
+    board.reaches(&format!("{id}.CAPPED.0"), "paused");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(board.containers(&id).len(), 1, "Podman has the paused one only");
+    assert_eq!(state(&board.status(&format!("{id}.CAPPED.1"))), "waiting");
+    board.ask(&["resume", &format!("{id}.CAPPED.0")]);
+    let claim = format!("{}.payload", board.tenant);
+    let mountpoint = podman(&["volume", "inspect", "--format", "{{.Mountpoint}}", &claim]);
+    std::fs::write(format!("{mountpoint}/go"), b"").expect("written");
+    assert_eq!(state(&board.ended(&id)), "succeeded");
 }
 
 #[test]
@@ -250,8 +275,10 @@ fn d11_jobs_of_steps_that_follow_each_other_append_to_one_file_in_their_order() 
     let line = |name: &str| format!("echo {name} >> /data/lines");
     let tasks =
         commands("A", &[&line("a1"), &line("a2")], &[]) + &commands("B", &[&line("b1"), &line("b2")], &["after: [A]"]);
-    assert_eq!(state(&board.fly(&tasks)), "succeeded");
-    let lines = board.in_volume("lines").expect("a file");
+    let id = board.submit(&tasks);
+    assert_eq!(state(&board.ended(&id)), "succeeded");
+    board.ask(&["purge", &id]);
+    let lines = board.in_volume("lines").expect("a file that outlives its execution");
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines.len(), 4);
     assert!(lines[..2].iter().all(|line| line.starts_with('a')) && lines[2..].iter().all(|line| line.starts_with('b')));
@@ -267,6 +294,15 @@ fn d13_never_more_jobs_of_an_execution_are_alive_than_its_cap_allows() {
     let jobs = all_jobs(&status);
     assert_eq!(jobs.len(), 8);
     assert!(most_alive(&jobs) <= 3, "{status:#}");
+    // Whoever waits for a place is prepared by the decision that frees it.
+    let history = board.json(&["history", at(&status, "/execution").as_str().expect("an id")]);
+    let times = |event: &str| -> Vec<&str> {
+        let lines = history.as_array().expect("events").iter().filter(|line| line["event"] == event);
+        lines.map(|line| line["at"].as_str().expect("a time")).collect()
+    };
+    let (prepared, ends) = (times("preparing"), times("succeeded"));
+    assert_eq!(prepared.len(), 8);
+    assert!(prepared[3..].iter().all(|time| ends.contains(time)), "{history:#}");
     let said = refused(&board, &format!("{}parallelism: 0\n", pod("A", "a", "true", &[])));
     assert!(said.contains("parallelism: found 0, with which nothing would ever start"), "{said}");
 }

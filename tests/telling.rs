@@ -225,6 +225,22 @@ fn d8_an_execution_says_how_it_went_and_names_the_instance_that_failed() {
 }
 
 #[test]
+fn l9_a_job_that_fails_is_tried_once() {
+    let board = Board::new();
+    let id = board.submit(&pod("RUN", "once", &format!("{UNTIL_GO}; exit 1"), &[]));
+    board.reaches(&format!("{id}.RUN"), "running");
+    let container = board.containers(&id).pop().expect("a container");
+    let restarts = podman(&["inspect", "--format", "{{.RestartCount}} {{.HostConfig.RestartPolicy.Name}}", &container]);
+    assert!(["0", "0 no"].contains(&restarts.as_str()), "{restarts}");
+    make(&board, "payload", "go");
+    let status = board.ended(&id);
+    assert_eq!((at(&status, "/state"), at(&status, "/steps/0/jobs/0/attempt")), (&"failed".into(), &1.into()));
+    let history = board.json(&["history", &id]);
+    let times = |event: &str| history.as_array().expect("events").iter().filter(|line| line["event"] == event).count();
+    assert_eq!((times("preparing"), times("running"), times("requeued")), (1, 1, 0), "{history:#}");
+}
+
+#[test]
 fn a_digest_fits_its_budget_and_tells_failures_first() {
     let board = Board::new();
     let well = board.fly(&pod("RUN", "well", "true", &[]));

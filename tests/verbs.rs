@@ -34,6 +34,11 @@ fn is(board: &Board, id: &str) -> String {
     state(board, id, &mut Value::Null).to_owned()
 }
 
+/// The container of a step's only job.
+fn container_of(board: &Board, id: &str, step: &str) -> String {
+    at(&board.status(&format!("{id}.{step}.0")), "/container").as_str().expect("a name").to_owned()
+}
+
 fn refused(output: &Output, says: &str) {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains(says), "{says} is not in {}", text(&output.stderr));
@@ -84,6 +89,7 @@ fn t2_a_verb_that_is_not_legal_is_refused_and_changes_nothing() {
     refused(&board.tool(&["pause", &id]), "is paused");
     refused(&board.tool(&["purge", &id]), "is paused");
     assert_eq!(is(&board, &id), "paused", "a refusal changes nothing");
+    assert_eq!(podman(&["inspect", "--format", "{{.State.Status}}", &container_of(&board, &id, "RUN")]), "paused");
     board.ask(&["resume", &id]);
     go(&board);
     board.ended(&id);
@@ -147,6 +153,62 @@ fn t5_a_waiting_step_that_is_stopped_never_gets_a_container() {
 }
 
 #[test]
+fn t6_l4_each_state_on_podman_has_its_word_in_every_view() {
+    let board = Board::new();
+    let step = |id: &str, script: &str, after: &str| {
+        pod(id, &id.to_lowercase(), script, &["on_failure: continue", &format!("after: [{after}]")])
+    };
+    let tasks = [
+        step("ZERO", "true", ""),
+        step("SEVEN", "exit 7", ""),
+        step("KILLED", "sleep 100", ""),
+        step("GONE", "sleep 100", ""),
+        step("FROZEN", UNTIL_GO, ""),
+        step("RUNS", UNTIL_GO, ""),
+        step("NOIMAGE", "true", "").replace("name: busybox", "name: nope"),
+        step("HELD", "true", "RUNS"),
+        step("WAITS", "true", "RUNS"),
+        step("AFTER", "true", "SEVEN"),
+    ];
+    let id = board.submit(&tasks.concat());
+    for name in ["KILLED", "GONE", "FROZEN", "RUNS"] {
+        board.reaches(&format!("{id}.{name}"), "running");
+    }
+    podman(&["kill", &container_of(&board, &id, "KILLED")]);
+    podman(&["rm", "--force", "--time=0", &container_of(&board, &id, "GONE")]);
+    board.ask(&["pause", &format!("{id}.FROZEN")]);
+    board.ask(&["hold", &format!("{id}.HELD")]);
+    board.reaches(&format!("{id}.FROZEN"), "paused");
+    for name in ["ZERO", "SEVEN", "KILLED", "GONE", "NOIMAGE", "AFTER"] {
+        assert!(board.tool(&["wait", &format!("{id}.{name}"), "--timeout", "100s"]).status.success());
+    }
+    for (name, state, reason, words) in [
+        ("WAITS", "waiting", "", ["CREATED", "Queued", "Pending", ""]),
+        ("HELD", "held", "", ["SCHEDULED", "QueuedHeld", "Pending", ""]),
+        ("RUNS", "running", "", ["RUNNING", "Running", "Running", "Running"]),
+        ("FROZEN", "paused", "", ["RUNNING", "Suspended", "Running", "Running"]),
+        ("ZERO", "succeeded", "", ["SUCCESS", "Done", "Succeeded", "Succeeded"]),
+        ("SEVEN", "failed", "exit", ["FAILED", "Failed", "Failed", "Failed"]),
+        ("KILLED", "failed", "exit", ["FAILED", "Failed", "Failed", "Failed"]),
+        ("GONE", "failed", "lost", ["FAILED", "Failed", "Failed", "Failed"]),
+        ("NOIMAGE", "failed", "image_missing", ["FAILED", "Failed", "Failed", "Failed"]),
+        ("AFTER", "skipped", "dependency", ["FAILED", "Failed", "Failed", "Failed"]),
+    ] {
+        let job = board.status(&format!("{id}.{name}.0"));
+        let word = |view: &str| job["views"][view].as_str().unwrap_or_default().to_owned();
+        assert_eq!(job["state"], state, "{name}: {job:#}");
+        assert_eq!(job["reason"]["name"].as_str().unwrap_or_default(), reason, "{name}: {job:#}");
+        assert_eq!(["clustergate2", "drmaa2", "kubernetes", "kubegene"].map(word), words, "{name}");
+    }
+    let groups = board.json(&["status", "--group", &id]);
+    let count = |phase: &str| groups[phase]["Jobs"].as_array().map(Vec::len);
+    let counts = ["Pending", "Running", "Succeeded", "Failed"].map(count);
+    assert_eq!(counts, [Some(2), Some(2), Some(1), Some(5)], "{groups:#}");
+    board.ask(&["stop", "--now", &id]);
+    board.ended(&id);
+}
+
+#[test]
 fn t7_a_container_that_somebody_removed_is_never_a_success() {
     let board = Board::new();
     let id = board.submit(&pod("RUN", "pod", "sleep 100", &[]));
@@ -154,7 +216,8 @@ fn t7_a_container_that_somebody_removed_is_never_a_success() {
     let container = board.containers(&id).pop().expect("a container");
     podman(&["rm", "--force", "--time=0", &container]);
     let status = board.ended(&id);
-    assert_eq!(at(&status, "/steps/0/jobs/0/reason/name"), "lost", "{status:#}");
+    let job = at(&status, "/steps/0/jobs/0");
+    assert_eq!((at(job, "/state"), at(job, "/reason/name")), (&"failed".into(), &"lost".into()), "{status:#}");
 }
 
 #[test]
@@ -243,6 +306,8 @@ fn t20_the_list_has_every_state_and_no_foreign_container() {
     board.ask(&["pause", &paused]);
     board.reaches(&paused, "paused");
     board.ended(&ended);
+    let foreign = format!("{}-foreign", board.tenant);
+    podman(&["create", "--name", &foreign, "--network", &board.network, "localhost/busybox:1", "true"]);
     let list = board.json(&["list"]);
     let found: Vec<(&str, &str)> = at(&list, "/executions")
         .as_array()
@@ -251,7 +316,54 @@ fn t20_the_list_has_every_state_and_no_foreign_container() {
         .map(|line| (line["execution"].as_str().expect("an id"), line["state"].as_str().expect("a state")))
         .collect();
     assert_eq!(found, [(ended.as_str(), "succeeded"), (paused.as_str(), "paused")], "newest first");
+    assert_eq!(board.tool(&["status", &foreign]).status.code(), Some(2), "it is no id of ours");
+    podman(&["rm", &foreign]);
     board.ask(&["stop", "--now", &paused]);
+}
+
+#[test]
+fn t21_images_are_those_that_podman_has() {
+    let board = Board::new();
+    // Other tests make and remove images meanwhile: both lists are read until they agree.
+    until("both lists to agree", || {
+        let ours = board.json(&["images"]);
+        let lines = ours.as_array().expect("images").iter().map(|line| {
+            assert!(line["size"].as_u64().is_some_and(|bytes| bytes > 0), "{line:#}");
+            assert!(line["created"].is_string() && line["node"] == "mpu", "{line:#}");
+            let word = |key: &str| line[key].as_str().expect("text").to_owned();
+            format!("{} {} sha256:{}", word("repository"), word("tag"), word("id").trim_start_matches("sha256:"))
+        });
+        let mut ours: Vec<String> = lines.collect();
+        let theirs = listed(&["images", "--no-trunc", "--format", "{{.Repository}} {{.Tag}} {{.ID}}"]);
+        let mut theirs: Vec<&str> = theirs.lines().filter(|line| !line.starts_with("<none>")).collect();
+        ours.sort();
+        theirs.sort_unstable();
+        (ours == theirs && theirs.iter().any(|line| line.starts_with("localhost/busybox 1 "))).then_some(())
+    });
+}
+
+#[test]
+fn t22_podman_is_asked_at_the_socket_of_the_configuration_and_a_wrong_one_is_named() {
+    let board = Board::new();
+    let socket = board.path("podman.sock").display().to_string();
+    let nodes = board.json(&["nodes"]);
+    assert!(nodes[0]["socket"].as_str().is_some_and(|told| told.contains(&socket)), "{nodes:#}");
+    assert_eq!(nodes[0]["state"], "up", "{nodes:#}");
+    let check = |path: &str| {
+        let file = board.path("other.yaml");
+        let state = board.path("other").display().to_string();
+        let text = format!("state_dir: {state}\nruntime_dir: {state}\nnodes: {{mpu: {{podman: \"unix://{path}\"}}}}\n");
+        std::fs::write(&file, text).expect("written");
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_perigeed"));
+        program.args(["--check", "--config"]).arg(&file).output().expect("perigeed runs")
+    };
+    let good = check(&socket);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stdout));
+    let bad = check("/nowhere/podman.sock");
+    assert_eq!(bad.status.code(), Some(3));
+    let said = text(&bad.stdout);
+    let line = said.lines().find(|line| line.starts_with("FAIL node mpu:")).expect("a line");
+    assert!(line.contains("/nowhere/podman.sock"), "{line}");
 }
 
 #[test]
@@ -365,6 +477,8 @@ fn g11_a_gang_that_is_stopped_ends_with_all_its_members_and_is_kept() {
     let id = gang(&board);
     board.reaches(&format!("{id}.GANG"), "running");
     board.ask(&["stop", &id]);
+    let (waited, took) = timed(|| board.tool(&["wait", &id, "--timeout", "100s"]));
+    assert!(waited.status.success() && took < Duration::from_secs(10), "a grace of 5 s, and all has ended: {took:?}");
     let status = board.ended(&id);
     let jobs = at(&status, "/steps/0/jobs").as_array().expect("jobs");
     assert_eq!(jobs.len(), 3);

@@ -5,6 +5,7 @@
 
 mod files;
 mod instruments;
+mod limits;
 mod policy;
 mod retention;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use instruments::{InstrumentsFragment, settle_fisheye};
+use limits::LimitsFragment;
 use serde::Deserialize;
 
 use self::policy::PolicyFragment;
@@ -87,15 +89,6 @@ struct NodeFragment {
 struct NetworkFragment {
     name: Option<String>,
     isolation: Option<Isolation>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LimitsFragment {
-    bundle_bytes: Option<u64>,
-    log_bytes: Option<u64>,
-    pids: Option<i64>,
-    downlink_bytes: Option<u64>,
 }
 
 /// Who shares a network.
@@ -247,12 +240,7 @@ impl Fragment {
             },
             stop_grace_seconds: over.stop_grace_seconds.or(self.stop_grace_seconds),
             time_scale: over.time_scale.or(self.time_scale),
-            limits: LimitsFragment {
-                bundle_bytes: over.limits.bundle_bytes.or(self.limits.bundle_bytes),
-                log_bytes: over.limits.log_bytes.or(self.limits.log_bytes),
-                pids: over.limits.pids.or(self.limits.pids),
-                downlink_bytes: over.limits.downlink_bytes.or(self.limits.downlink_bytes),
-            },
+            limits: self.limits.overridden_by(over.limits),
             policy: self.policy.overridden_by(over.policy),
             retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),

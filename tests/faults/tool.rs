@@ -166,6 +166,8 @@ fn user_without_permission_may_ask_and_may_not_command() {
     for arguments in [&["stop", &id][..], &["release", &id], &["submit", &bundle], &["downlink", "ack", &id]] {
         refuses(&nobody(arguments), 3, &["control.sock", "permi"]);
     }
+    let known = board.json(&["list"]);
+    assert_eq!(known["executions"].as_array().map(Vec::len), Some(1), "nothing was submitted: {known:#}");
     for arguments in [&["status"][..], &["status", &id], &["list"], &["history", &id], &["nodes"], &["downlink"]] {
         let output = nobody(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));

@@ -92,8 +92,8 @@ pub(super) struct Wait {
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// An execution (or 6 of its first characters), EXECUTION.STEP, EXECUTION.STEP.INDEX or EXECUTION.group:N
-    /// [default: the daemon].
+    /// An execution (or 6 of its first characters), EXECUTION.STEP, EXECUTION.STEP.INDEX, EXECUTION.STEP.launcher,
+    /// EXECUTION.STEP.worker-0, or EXECUTION.group:N [default: the daemon].
     pub(super) ids: Vec<String>,
     /// All executions whose operation has this label `batch`.
     #[arg(long, value_name = "LABEL")]

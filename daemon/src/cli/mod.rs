@@ -83,7 +83,7 @@ enum Command {
     Inspect(With<BundleFile>),
     /// Hand a bundle to the daemon; prints its execution id.
     Submit(With<Submit>),
-    /// Show the daemon, or executions, steps or jobs.
+    /// Show the daemon, or executions, groups, steps or jobs.
     Status(With<Status>),
     /// Show one execution with the graph of its jobs.
     Describe(With<OneId>),
@@ -93,9 +93,9 @@ enum Command {
     Digest(Digest),
     /// List executions, newest first.
     List(With<List>),
-    /// Show the transitions of an execution, step or job.
+    /// Show the transitions of an execution, group, step or job.
     History(With<OneId>),
-    /// Wait until executions, steps or jobs have ended, or are in a state.
+    /// Wait until executions, groups, steps or jobs have ended, or are in a state.
     Wait(With<Wait>),
     /// Print console output.
     Logs(With<Logs>),
@@ -111,9 +111,9 @@ enum Command {
     Pause(With<Which>),
     /// Let what is paused go on.
     Resume(With<Which>),
-    /// Stop executions, steps or jobs: SIGTERM, then SIGKILL after the grace.
+    /// Stop executions, groups, steps or jobs: SIGTERM, then SIGKILL after the grace.
     Stop(With<Stop>),
-    /// Forget ended executions: record, console output, what is left on the nodes; volumes stay.
+    /// Forget ended executions: record, output, what is left on the nodes; volumes and outbox entries stay.
     Purge(With<Purge>),
     /// List the images aboard.
     Images(With<Nothing>),

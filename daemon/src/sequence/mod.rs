@@ -7,6 +7,7 @@
 //! Must not: do anything, know Podman, read a clock.
 
 pub mod apply;
+mod attempt;
 pub mod cascade;
 pub mod deadline;
 pub mod decide;

@@ -1,0 +1,76 @@
+//! One attempt of a job: who it is, how its process ran, what is left of it; and what a step has put out.
+//!
+//! Must not: change by itself; only `apply` changes it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::ExecutionId;
+use crate::time::Timestamp;
+
+/// The run of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Podman's id of its container.
+    pub container: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// How it ended, where Podman could say.
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its code; 128 + n when signal n ended it.
+    pub code: i64,
+    /// Whether the kernel killed it for its memory.
+    pub oom: bool,
+    /// Milliseconds of processor time that it used, where that could be read.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
+}
+
+/// What is left of an attempt on its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remains {
+    /// It never had a container.
+    Nothing,
+    /// Its console output is to be kept and its container to be removed.
+    Owed,
+    /// Both are done.
+    Cleared(Logs),
+}
+
+/// What was kept of the console output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// Bytes of standard output kept.
+    pub stdout_bytes: u64,
+    /// Bytes of standard error kept.
+    pub stderr_bytes: u64,
+    /// Whether older output was dropped for the limit.
+    pub truncated: bool,
+}
+
+/// The output document of a step, which lies beside the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its size.
+    pub bytes: u64,
+    /// Whether it is cut short at a limit.
+    pub truncated: bool,
+}
+
+/// One attempt of one job, everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Index of the step.
+    pub step: usize,
+    /// Index of the job.
+    pub job: usize,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+}
