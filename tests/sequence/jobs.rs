@@ -454,6 +454,8 @@ fn a_step_of_which_a_part_ran_failed_and_stops_nothing_by_itself() {
     rig.end(3, id(0, 0, 1), 0);
     rig.run(4, id(1, 0, 1));
     rig.end(5, id(1, 0, 1), 0);
-    assert!(matches!(rig.known().steps[1].state.verdict(), Some(Verdict::Failed(reason)) if reason.name == Name::Dependency));
+    assert!(
+        matches!(rig.known().steps[1].state.verdict(), Some(Verdict::Failed(reason)) if reason.name == Name::Dependency)
+    );
     assert_eq!(rig.known().halt, None);
 }

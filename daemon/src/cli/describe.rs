@@ -76,7 +76,10 @@ pub(super) fn execution(status: &ExecutionStatus, out: &mut dyn Write) -> Result
         // One job speaks for its step, a launcher for its gang; of several nobody does.
         let job = match step.jobs.as_slice() {
             [only] => Some(only),
-            [first, ..] => step.jobs.iter().find(|job| job.role == Role::Launcher && step.unit(first.unit).count() == step.jobs.len()),
+            [first, ..] => step
+                .jobs
+                .iter()
+                .find(|job| job.role == Role::Launcher && step.unit(first.unit).count() == step.jobs.len()),
             [] => None,
         };
         let why = step.message.clone().or(step.waiting_for.as_ref().map(|what| format!("waits for {what}")));

@@ -52,7 +52,10 @@ pub(super) fn submit(
     };
     if known {
         // Standard output holds the id and nothing else. Nobody may be reading.
-        let _ = writeln!(std::io::stderr(), "perigee: execution {execution} was known already: nothing was changed, and it does not run again");
+        let _ = writeln!(
+            std::io::stderr(),
+            "perigee: execution {execution} was known already: nothing was changed, and it does not run again"
+        );
     }
     if json {
         print_json(out, &serde_json::json!({"execution": execution, "already_known": known}))

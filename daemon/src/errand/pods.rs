@@ -11,9 +11,9 @@ use super::{Done, Stop, Trip, blocking};
 use crate::bundle::ExecutionId;
 use crate::handle::Answer;
 use crate::ledger::Queries;
+use crate::plan::Role;
 use crate::plan::errand::PodChoice;
 use crate::podman::console::{self, Stream};
-use crate::plan::Role;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::{Target, Verb};
 use crate::sequence::{Event, Refusal};
@@ -188,6 +188,8 @@ fn newest(status: &ExecutionStatus, pod: &PodChoice) -> Option<Found> {
             ((of_step || of_name) && job.attempt > 0).then_some((step, index, job))
         })
     });
-    let chosen = jobs.max_by_key(|(step, index, job)| (job.role == Role::Launcher, !job.state.ended(), job.started_at, *step, *index));
+    let chosen = jobs.max_by_key(|(step, index, job)| {
+        (job.role == Role::Launcher, !job.state.ended(), job.started_at, *step, *index)
+    });
     chosen.map(|(step, index, job)| Found { execution: status.execution, step, index, job: job.clone() })
 }

@@ -203,7 +203,12 @@ fn below(node: &Node, path: String, places: &mut BTreeMap<String, Place>) {
 pub fn text(node: &Node, field: &str, findings: &mut Findings) -> Option<String> {
     let hint = match &node.value {
         Value::String(text) if text.contains('\0') => {
-            findings.error(node.place, field, "found a text with a NUL character, which no program can be given", "remove it");
+            findings.error(
+                node.place,
+                field,
+                "found a text with a NUL character, which no program can be given",
+                "remove it",
+            );
             return None;
         }
         Value::String(text) => return Some(text.clone()),

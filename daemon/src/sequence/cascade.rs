@@ -164,12 +164,13 @@ impl Draft<'_> {
                 let waiting = step.jobs.iter().enumerate().filter(|(_, job)| !job.ended() && !job.alive());
                 waiting.into_iter().try_for_each(|(job, known)| {
                     // What has run and failed is not told as something that never started.
-                    let verdict = match &known.state {
-                        JobState::Requeued { reason, .. } if matches!(verdict, Verdict::Skipped(_)) => {
-                            Verdict::Failed(reason.clone())
+                    let failed = match (&known.state, verdict) {
+                        (JobState::Requeued { reason, .. }, Verdict::Skipped(_)) => {
+                            Some(Verdict::Failed(reason.clone()))
                         }
-                        _ => verdict.clone(),
+                        (_, _) => None,
                     };
+                    let verdict = failed.unwrap_or_else(|| verdict.clone());
                     self.record(id, Record::JobEnded { step: index, job, verdict, exit: None })
                 })
             }
