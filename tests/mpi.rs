@@ -111,9 +111,8 @@ fn g8_worker_killed_in_a_run_fails_the_launcher_and_is_named() {
 fn g10_gang_paused_in_a_run_and_resumed_completes() {
     let board = Board::new();
     let id = running(&board);
-    let counts = || -> Vec<String> {
-        (0..4).map(|rank| board.in_volume(&format!("rank-{rank}")).unwrap_or_default()).collect()
-    };
+    let counts =
+        || -> Vec<String> { (0..4).map(|rank| board.in_volume(&format!("rank-{rank}")).unwrap_or_default()).collect() };
     board.ask(&["pause", &format!("{id}.PI")]);
     for member in ["launcher", "worker-0", "worker-1"] {
         board.reaches(&format!("{id}.PI.{member}"), "paused");
