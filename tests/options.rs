@@ -100,10 +100,8 @@ fn t10_times_are_in_order_and_a_running_job_has_no_end() {
     board.reaches(&format!("{id}.RUNS"), "running");
     let status = board.status(&id);
     let runs = job(&status, "RUNS");
-    assert_eq!(
-        (&runs["ended_at"], &runs["wall_seconds"], &runs["cpu_seconds"]),
-        (&Value::Null, &Value::Null, &Value::Null)
-    );
+    assert_eq!((&runs["ended_at"], &runs["cpu_seconds"]), (&Value::Null, &Value::Null));
+    assert!(runs["wall_seconds"].as_f64().is_some_and(|lived| (0.0..100.0).contains(&lived)), "{runs:#}");
     assert_eq!((&runs["stdout_bytes"], &runs["signal"]), (&Value::Null, &Value::Null));
     go(&board);
     let status = board.ended(&id);

@@ -41,7 +41,7 @@ fn unit_is_free_of_mistakes_and_of_needless_rights() {
         let threshold = format!("--threshold={tenths}");
         machine.run(&["systemd-analyze", "security", "--offline=true", "--no-pager", &threshold, "perigeed.service"])
     };
-    let gate = exposed_above("22");
+    let gate = exposed_above("23");
     assert!(gate.status.success(), "{}", text(&gate.stdout));
     assert!(!exposed_above("10").status.success(), "the gate lets everything through");
 }
@@ -112,7 +112,8 @@ fn sandbox_holds_inside_the_daemons_own_namespace() {
         let line = process.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
         line.unwrap_or_else(|| panic!("no {name} in {process}")).trim().to_owned()
     };
-    let rights = [("cap_chown", 0), ("cap_dac_override", 1), ("cap_fowner", 3), ("cap_net_bind_service", 10)];
+    let rights =
+        [("cap_chown", 0), ("cap_dac_override", 1), ("cap_fowner", 3), ("cap_kill", 5), ("cap_net_bind_service", 10)];
     let names: BTreeSet<&str> = rights.iter().map(|(name, _)| *name).collect();
     assert_eq!(machine.show("CapabilityBoundingSet").split(' ').collect::<BTreeSet<_>>(), names);
     let mask = format!("{:016x}", rights.iter().map(|(_, bit)| 1u64 << bit).sum::<u64>());

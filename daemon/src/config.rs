@@ -3,12 +3,12 @@
 //! Drop-ins are merged in order, later ones win key by key. Unknown keys are refused.
 //! Must not: hold a default that `config/perigee.yaml` does not show.
 
+mod files;
 mod instruments;
 mod policy;
 mod retention;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use instruments::{InstrumentsFragment, settle_fisheye};
@@ -20,10 +20,6 @@ use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
 use crate::plan::policy::Policy;
 use crate::plan::{Board, Instrument};
-
-/// Files and directories that are read when `--config` does not name one file.
-const MAIN_FILE: &str = "/etc/perigee/perigee.yaml";
-const DROP_INS: [&str; 3] = ["/usr/lib/perigee/conf.d", "/run/perigee/conf.d", "/etc/perigee/conf.d"];
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,18 +167,18 @@ impl Settings {
     /// # Errors
     /// Names the file, line and key of the first thing that is wrong.
     pub fn load(only: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::merge(&only.map_or_else(standard_files, |path| Ok(vec![path.to_owned()]))?)
+        Self::merge(&only.map_or_else(files::standard_files, |path| Ok(vec![path.to_owned()]))?)
     }
 
     fn merge(paths: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut merged = Fragment::default();
         for path in paths {
-            merged = merged.overridden_by(read(path)?);
+            merged = merged.overridden_by(files::read(path)?);
         }
         let settled = merged.settle().and_then(Self::with_its_group);
         settled.map_err(|error| match error {
             ConfigError::Value { file: None, key, message } => {
-                ConfigError::Value { file: last_saying(key, paths), key, message }
+                ConfigError::Value { file: files::last_saying(key, paths), key, message }
             }
             other @ (ConfigError::Read { .. } | ConfigError::File { .. } | ConfigError::Value { .. }) => other,
         })
@@ -227,53 +223,6 @@ impl Settings {
             policy: self.policy.clone(),
         }
     }
-}
-
-fn standard_files() -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files = Vec::new();
-    let main = PathBuf::from(MAIN_FILE);
-    if main.exists() {
-        files.push(main);
-    }
-    for dir in DROP_INS {
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(ConfigError::Read { path: dir.into(), source }),
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|source| ConfigError::Read { path: dir.into(), source })?.path();
-            if path.extension().is_some_and(|ext| ext == "yaml") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
-}
-
-fn read(path: &Path) -> Result<Fragment, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let parse = || {
-        let value: serde_yaml::Value = serde_yaml::from_str(&text)?;
-        if value.is_null() { Ok(Fragment::default()) } else { serde_yaml::from_str(&text) }
-    };
-    parse().map_err(|error: serde_yaml::Error| ConfigError::File {
-        path: path.to_owned(),
-        line: error.location().map(|location| location.line()),
-        message: error.to_string(),
-    })
-}
-
-fn last_saying(key: &str, paths: &[PathBuf]) -> Option<PathBuf> {
-    let says = |path: &PathBuf| {
-        let text = fs::read_to_string(path).ok()?;
-        let whole: serde_yaml::Value = serde_yaml::from_str(&text).ok()?;
-        key.split('.').try_fold(&whole, |inner, part| inner.get(part)).map(|_| path.clone())
-    };
-    paths.iter().rev().find_map(says)
 }
 
 impl Fragment {
@@ -402,6 +351,8 @@ fn settle_network(given: Option<String>) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn settle(text: &str) -> Result<Settings, String> {
@@ -426,13 +377,14 @@ mod tests {
     #[test]
     fn shipped_file_says_exactly_the_defaults() {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml");
-        let shipped = read(Path::new(shipped)).expect("readable").settle().expect("legal");
+        let shipped = files::read(Path::new(shipped)).expect("readable").settle().expect("legal");
         assert_eq!(shipped, Fragment::default().settle().expect("legal"));
     }
 
     #[test]
     fn every_default_is_shown_in_the_shipped_file() {
-        let shipped = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml"))).expect("readable");
+        let shipped =
+            files::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml"))).expect("readable");
         let Fragment { state_dir, runtime_dir, uplink_dir, default_node, nodes, image_prefixes, .. } = shipped.clone();
         assert!(state_dir.is_some() && runtime_dir.is_some() && uplink_dir.is_some());
         assert!(default_node.is_some() && nodes.is_some() && image_prefixes.is_some());

@@ -58,14 +58,13 @@ fn every_map() -> Vec<(Value, String)> {
     let schema = schema::schema();
     let mut found = Vec::new();
     maps(&schema, "@@", &mut found);
-    for (short, task) in schema["$defs"].as_object().expect("task types") {
+    for kind in schema["$defs"]["task"]["properties"]["type"]["enum"].as_array().expect("task types") {
+        let kind = kind.as_str().expect("a text");
+        let task = &schema["$defs"][kind.trim_start_matches("dphi.space.cg2.")];
         let mut own = Vec::new();
-        if schema["$defs"]["task"]["properties"]["type"]["enum"].to_string().contains(&format!(".{short}\"")) {
-            let kind = format!("type: dphi.space.cg2.{short}");
-            maps(task, "{tasks: [@@]}", &mut own);
-            let known = |file: String| file.replacen("{tasks: [{", &format!("{{tasks: [{{{kind}, "), 1);
-            found.extend(own.into_iter().map(|(shape, file)| (shape, known(file))));
-        }
+        maps(task, "{tasks: [@@]}", &mut own);
+        let known = |file: String| file.replacen("{tasks: [{", &format!("{{tasks: [{{type: {kind}, "), 1);
+        found.extend(own.into_iter().map(|(shape, file)| (shape, known(file))));
     }
     found
 }

@@ -13,6 +13,7 @@ mod frame;
 mod heal;
 mod index;
 mod journal;
+mod lock;
 mod queries;
 mod reader;
 mod replay;
@@ -149,7 +150,7 @@ impl Ledger {
         };
         fs::create_dir_all(state_dir).map_err(directory(state_dir))?;
         let lock = File::create(state_dir.join("lock")).map_err(directory(state_dir))?;
-        lock.try_lock().map_err(|error| match error {
+        lock::take(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => LedgerError::InUse { path: state_dir.to_owned() },
             TryLockError::Error(source) => directory(state_dir)(source),
         })?;

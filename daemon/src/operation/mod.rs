@@ -16,6 +16,7 @@ pub mod jobs;
 mod options;
 mod order;
 pub mod pod_run;
+mod pods;
 pub mod schema;
 pub mod tasks;
 pub mod tree;

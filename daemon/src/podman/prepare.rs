@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::create::Container;
@@ -115,7 +117,7 @@ impl Driver {
             log_bytes: self.settings.log_bytes,
             job,
         };
-        let id = endpoint.create(&container.specification()).await?;
+        let id = create(endpoint, &name, &container.specification()).await?;
         let missing = container.missing(&endpoint.inspect_whole(&id).await?);
         if !missing.is_empty() {
             endpoint.remove(&id).await?;
@@ -155,6 +157,26 @@ impl Driver {
         endpoint.ensure_network(&name, isolated).await?;
         Ok(name)
     }
+}
+
+/// Makes a container. A Podman that was killed while it made one may have left its storage behind: nobody knows of that
+/// container, and its name is taken.
+async fn create(endpoint: &Endpoint, name: &str, specification: &Value) -> Result<String, ApiError> {
+    let taken = match endpoint.create(specification).await {
+        Err(ApiError::Refused { message, status }) => (message, status),
+        other => return other,
+    };
+    let owner = taken.0.split_once(" is already in use by ").and_then(|(_, rest)| rest.split(['.', ' ', ':']).next());
+    let leftover = owner.filter(|id| id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit()));
+    let Some(leftover) = leftover.filter(|_| taken.0.contains(name)) else {
+        return Err(ApiError::Refused { message: taken.0, status: taken.1 });
+    };
+    if endpoint.inspect(leftover).await.is_ok() {
+        return Err(ApiError::Refused { message: taken.0, status: taken.1 });
+    }
+    tracing::warn!(container = name, leftover, "removing the storage that a container left without being one");
+    endpoint.remove(leftover).await?;
+    endpoint.create(specification).await
 }
 
 fn labels(execution: &Execution, attempt: AttemptId) -> BTreeMap<&'static str, String> {
