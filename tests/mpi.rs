@@ -102,8 +102,10 @@ fn g8_worker_killed_in_a_run_fails_the_launcher_and_is_named() {
     assert_eq!(job(&ended, "worker-1")["signal"], 9, "{ended:#}");
     assert_ne!(job(&ended, "launcher")["exit_code"], 0, "{ended:#}");
     let info = at(&ended, "/steps/0/reason/message").as_str().expect("text");
-    assert!(info.contains("worker-1"), "{info}\n{ended:#}");
-    assert_eq!(board.containers(&id), [""; 0]);
+    assert!(info.contains("; worker-1: exit code 137"), "{info}\n{ended:#}");
+    // What died by itself can be looked at until the purge.
+    let left = board.containers(&id);
+    assert!(left.len() == 1 && left[0].contains(".worker-1."), "{left:?}");
 }
 
 #[test]

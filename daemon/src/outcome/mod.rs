@@ -273,7 +273,11 @@ pub fn of_step(execution: &Execution, step: usize) -> Verdict {
         Some(match job {
             Some(job) => {
                 let verdict = named(&verdict, &format!("job {}.{}", planned.id, planned.label(job)));
-                if planned.jobs()[job].role == Role::Launcher { blamed(verdict, execution, step, unit) } else { verdict }
+                if planned.jobs()[job].role == Role::Launcher {
+                    blamed(verdict, execution, step, unit)
+                } else {
+                    verdict
+                }
             }
             None => verdict,
         })
