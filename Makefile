@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where the programs to install are.
 BUILT ?= target/release
 
-.PHONY: build demo test torture lint install clean
+.PHONY: build demo test test-mpi torture lint install clean
 
 build:
 	$(CARGO) build --release --locked
@@ -26,6 +26,12 @@ test: lint
 	bash tests/testbed/systemd-root.sh
 	$(CARGO) test --locked -- --test-threads=6
 	bash tests/testbed/down.sh
+
+# Gangs with a real MPI; makes an image of 160 MB, which takes some minutes the first time.
+test-mpi:
+	bash tests/testbed/up.sh
+	bash tests/testbed/mpi.sh
+	$(CARGO) test --locked --test mpi -- --ignored
 
 # The long form of tests/torture.rs; see docs/reliability.md.
 torture:

@@ -177,6 +177,8 @@ fn g8_worker_that_dies_is_named_and_the_launcher_decides() {
     let ended = board.ended(&id);
     assert_eq!((at(&ended, "/state"), at(&ended, "/steps/0/jobs/2/exit_code")), (&"failed".into(), &255.into()));
     assert_eq!(at(&ended, "/steps/0/jobs/1/signal"), 9, "{ended:#}");
+    let message = "job PI.launcher: exit code 255; worker-1: exit code 137 (128 + signal 9)";
+    assert_eq!(at(&ended, "/steps/0/message"), message, "{ended:#}");
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod jobs;
 mod limits;
 mod options;
 mod order;
+mod schema;
 mod transfers;

@@ -19,7 +19,7 @@ pub enum BadPath {
     Long,
 }
 
-const MAX: usize = 1024;
+pub(crate) const MAX: usize = 1024;
 
 /// Brings a path to its plain relative form: `/x`, `./x`, `x/` and `x` all name `x`; the root is empty.
 ///

@@ -18,6 +18,7 @@ use crate::bundle::{ExecutionId, NodeName, OperationId, Tenant};
 use crate::operation::compile::{Compiled, PackedFile, SourceFile, Surroundings, compile};
 use crate::operation::finding::{Finding, Findings};
 use crate::operation::pod_run::DOCUMENTED_NODES;
+use crate::operation::schema;
 use crate::operation::tasks::{Operation, read as read_operation};
 use crate::verify;
 
@@ -59,6 +60,11 @@ fn examine(path: &Path, tenant: &Tenant, ground: &Ground) -> Result<Examined, Fa
         }
         (_, _) => Err(Failed::new(Exit::Bad, rendered(path, &findings))),
     }
+}
+
+/// Prints the form of operation files.
+pub(super) fn schema(out: &mut dyn Write) -> Result<(), Failed> {
+    print_line(out, schema::printed().trim_end())
 }
 
 /// The folder that a file is in.

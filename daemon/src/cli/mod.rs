@@ -77,6 +77,8 @@ struct With<T: Args> {
 enum Command {
     /// Validate an operation: every finding at once, then its steps, groups and time budgets.
     Check(With<Check>),
+    /// Print the JSON Schema of operation files, for editors.
+    Schema(With<Nothing>),
     /// Write a bundle. Same input and execution id, same bytes.
     Pack(Pack),
     /// Verify a bundle and show what it holds.
@@ -295,6 +297,7 @@ fn obey(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failed> {
     let client = || Client::new(arguments.socket.clone());
     match arguments.command {
         Command::Check(with) => ground::check(&with.own, json(with.format), out),
+        Command::Schema(_) => ground::schema(out),
         Command::Pack(pack) => ground::pack(&pack, out),
         Command::Inspect(with) => ground::inspect(&with.own.bundle, json(with.format), out),
         Command::Submit(with) => operate::submit(&client()?, &with.own.bundle, with.own.hold, json(with.format), out),

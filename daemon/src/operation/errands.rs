@@ -18,7 +18,7 @@ const DEFAULT_DEPTH: u32 = 2;
 /// Minutes an instrument may take when the task does not say.
 const DEFAULT_CAPTURE_MINUTES: u32 = 10;
 /// Longest name of an archive in a bundle, so that `images/NAME` fits a tar header.
-const ARCHIVE_NAME_BYTES: usize = 90;
+pub(super) const ARCHIVE_NAME_BYTES: usize = 90;
 
 /// The task types of this file, without their prefix.
 pub(super) const TYPES: [&str; 9] = [

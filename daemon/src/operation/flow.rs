@@ -13,12 +13,12 @@ use crate::bundle::limits::RETRIES;
 
 /// Keys of every task.
 pub(super) const KEYS: [&str; 7] = ["after", "when", "not_before", "not_after", "retries", "backoff", "on_power_loss"];
-const EDGE: [&str; 2] = ["step", "mode"];
-const WHEN: [&str; 4] = ["step", "equals", "not_equals", "any"];
-const RULE: [&str; 3] = ["key", "operator", "values"];
-const MODES: [(&str, Mode); 2] = [("all", Mode::All), ("each", Mode::Each)];
-const POWER_LOSS: [(&str, OnPowerLoss); 2] = [("fail", OnPowerLoss::Fail), ("rerun", OnPowerLoss::Rerun)];
-const OPERATORS: [(&str, Operator); 9] = [
+pub(super) const EDGE: [&str; 2] = ["step", "mode"];
+pub(super) const WHEN: [&str; 4] = ["step", "equals", "not_equals", "any"];
+pub(super) const RULE: [&str; 3] = ["key", "operator", "values"];
+pub(super) const MODES: [(&str, Mode); 2] = [("all", Mode::All), ("each", Mode::Each)];
+pub(super) const POWER_LOSS: [(&str, OnPowerLoss); 2] = [("fail", OnPowerLoss::Fail), ("rerun", OnPowerLoss::Rerun)];
+pub(super) const OPERATORS: [(&str, Operator); 9] = [
     ("In", Operator::In),
     ("NotIn", Operator::NotIn),
     ("Exists", Operator::Exists),

@@ -13,13 +13,13 @@ use crate::bundle::manifest::{Container, Variable};
 use crate::bundle::options::Options;
 use crate::bundle::{Hostname, rules};
 
-const KEYS: [&str; 8] =
+pub(super) const KEYS: [&str; 8] =
     ["workers", "slots_per_worker", "mpi", "ssh_dir", "launcher_as_worker", "start", "clean", "worker"];
-const WORKER: [&str; 5] = ["image", "command", "args", "env", "resources"];
-const MPIS: [(&str, Mpi); 3] = [("openmpi", Mpi::Openmpi), ("intel", Mpi::Intel), ("mpich", Mpi::Mpich)];
-const STARTS: [(&str, GangStart); 2] =
+pub(super) const WORKER: [&str; 5] = ["image", "command", "args", "env", "resources"];
+pub(super) const MPIS: [(&str, Mpi); 3] = [("openmpi", Mpi::Openmpi), ("intel", Mpi::Intel), ("mpich", Mpi::Mpich)];
+pub(super) const STARTS: [(&str, GangStart); 2] =
     [("after_workers", GangStart::AfterWorkers), ("with_workers", GangStart::WithWorkers)];
-const CLEANS: [(&str, Clean); 3] = [("none", Clean::None), ("running", Clean::Running), ("all", Clean::All)];
+pub(super) const CLEANS: [(&str, Clean); 3] = [("none", Clean::None), ("running", Clean::Running), ("all", Clean::All)];
 /// Where root's keys are.
 const SSH_DIR: &str = "/root/.ssh";
 /// What a worker runs that nothing is said of.

@@ -8,7 +8,7 @@ use super::tree::{Node, Plain, Value};
 use crate::bundle::fan::{filled, numbers};
 use crate::bundle::limits::{JOBS, TEXT_ENTRY_BYTES};
 
-const KEYS: [&str; 3] = ["command", "vars", "rows"];
+pub(super) const KEYS: [&str; 3] = ["command", "vars", "rows"];
 
 /// The commands that it stands for; none when it is not there or cannot be read.
 pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Vec<String> {

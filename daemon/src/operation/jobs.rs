@@ -11,8 +11,8 @@ use crate::bundle::limits::TASK_ID;
 
 /// Keys of a `pod.run` task, besides those of the pod.
 pub(super) const KEYS: [&str; 6] = ["array", "commands", "commands_iter", "from_output", "max_parallel", "gang"];
-const ARRAY: [&str; 4] = ["begin", "end", "step", "max_parallel"];
-const FROM_OUTPUT: [&str; 3] = ["step", "separator", "command"];
+pub(super) const ARRAY: [&str; 4] = ["begin", "end", "step", "max_parallel"];
+pub(super) const FROM_OUTPUT: [&str; 3] = ["step", "separator", "command"];
 
 /// Reads them. Absent: one job.
 pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Option<Jobs> {

@@ -13,6 +13,7 @@ use crate::bundle::{User, path};
 
 pub(super) const KEYS: [&str; 10] =
     ["user", "workdir", "resources", "privileged", "ipc", "uts", "pid", "volume_read_only", "stdout", "stderr"];
+pub(super) const RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// Reads the options of a task. What is not legal is among the findings and not in the result.
 pub(super) fn read(fields: &Fields<'_>, findings: &mut Findings) -> Options {
@@ -76,7 +77,7 @@ pub(super) fn resources(fields: &Fields<'_>, findings: &mut Findings) -> (Option
     let Some(limits) = fields.get("resources").and_then(|node| Fields::open(node, &path, findings)) else {
         return (None, None);
     };
-    limits.only(&["cpu", "memory"], findings);
+    limits.only(&RESOURCES, findings);
     let cpu = limits.get("cpu").and_then(|node| {
         let found = written(node).and_then(cpu_millis).filter(|it| (CPU_MILLIS_MIN..=CPU_MILLIS_MAX).contains(it));
         let expected = format!(

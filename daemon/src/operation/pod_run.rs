@@ -21,6 +21,9 @@ pub const DOCUMENTED_NODES: [&str; 4] = ["default", "fpga", "gpu", "mpu"];
 
 const KEYS: [&str; 10] =
     ["volume", "pod_name", "image", "command", "args", "env", "ports", "node", "max_duration", "merge"];
+pub(super) const IMAGE: [&str; 2] = ["name", "tag"];
+pub(super) const VARIABLE: [&str; 2] = ["name", "value"];
+pub(super) const PORT: [&str; 4] = ["container", "host", "host_ip", "protocol"];
 
 /// Every key of its own.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
@@ -97,7 +100,7 @@ pub(super) fn image(fields: &Fields<'_>, findings: &mut Findings) -> Option<Stri
     let path = fields.name("image");
     let node = fields.required("image", "write `image:` with `name:` and `tag:` below it", findings)?;
     let image = Fields::open(node, &path, findings)?;
-    image.only(&["name", "tag"], findings);
+    image.only(&IMAGE, findings);
     let name = image.required_text("name", "name the image", findings);
     let tag = image.required_text("tag", "name the tag, quoted; no tag is assumed", findings);
     let (name, tag) = (name?, tag?);
@@ -138,7 +141,7 @@ pub(super) fn env(fields: &Fields<'_>, findings: &mut Findings) -> Vec<Variable>
     for (i, node) in items {
         let item_path = format!("{path}[{i}]");
         let Some(item) = Fields::open(node, &item_path, findings) else { continue };
-        item.only(&["name", "value"], findings);
+        item.only(&VARIABLE, findings);
         let name = item.required_text("name", "name the variable", findings);
         let value = item.required_text("value", "give it a value, quoted (\"\" for an empty one)", findings);
         let (Some(name), Some(value)) = (name, value) else { continue };
@@ -171,7 +174,7 @@ fn ports(fields: &Fields<'_>, findings: &mut Findings) -> Vec<(Port, Place)> {
 
 fn port(node: &Node, path: &str, findings: &mut Findings) -> Option<Port> {
     let item = Fields::open(node, path, findings)?;
-    item.only(&["container", "host", "host_ip", "protocol"], findings);
+    item.only(&PORT, findings);
     let mut number = |key: &str| {
         let node = item.required(key, "a port number", findings)?;
         integer(node, &item.name(key), (1, 65535), "", findings).and_then(|n| u16::try_from(n).ok())

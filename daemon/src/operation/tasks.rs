@@ -15,11 +15,13 @@ use crate::bundle::flow::Flow;
 use crate::bundle::limits::{OPERATION_BYTES, STEPS};
 use crate::bundle::{NodeName, OperationId, StepId, VolumeName, path};
 
-const PREFIX: &str = "dphi.space.cg2.";
+pub(super) const PREFIX: &str = "dphi.space.cg2.";
 const FILES: [&str; 3] = ["pod.run", "uplink", "downlink"];
 const COMMON: [&str; 4] = ["id", "type", "description", "on_failure"];
 const TRANSFER: [&str; 3] = ["volume", "source", "destination"];
-const OPERATION: [&str; 7] = ["id", "namespace", "system", "description", "labels", "parallelism", "tasks"];
+pub(super) const OPERATION: [&str; 7] = ["id", "namespace", "system", "description", "labels", "parallelism", "tasks"];
+
+pub(super) const ON_FAILURE: [(&str, OnFailure); 2] = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
 
 /// An operation as the tenant wrote it.
 #[derive(Debug, Clone)]
@@ -188,18 +190,10 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     }
     let kind = fields.required_text("type", "such as dphi.space.cg2.pod.run", findings)?;
     let short = kind.strip_prefix(PREFIX).unwrap_or_default();
-    let own: Vec<&str> = match short {
-        "pod.run" => pod_run::keys().chain(jobs::KEYS).collect(),
-        "uplink" | "downlink" => TRANSFER.to_vec(),
-        other => match errands::keys(other) {
-            Some(keys) => keys.to_vec(),
-            None => {
-                unknown_type(&fields, &kind, findings);
-                return None;
-            }
-        },
+    let Some(known) = keys(short) else {
+        unknown_type(&fields, &kind, findings);
+        return None;
     };
-    let known: Vec<&str> = COMMON.into_iter().chain(flow::KEYS).chain(own).collect();
     fields.only(&known, findings);
     fields.text("description", findings);
     let on_failure = on_failure(&fields, findings);
@@ -222,9 +216,24 @@ fn task(node: &Node, position: usize, mentions: &mut Mentions, findings: &mut Fi
     })
 }
 
+/// Every task type, without its prefix.
+pub(super) fn types() -> impl Iterator<Item = &'static str> {
+    FILES.into_iter().chain(errands::TYPES)
+}
+
+/// Every key of a task type.
+pub(super) fn keys(short: &str) -> Option<Vec<&'static str>> {
+    let own: Vec<&str> = match short {
+        "pod.run" => pod_run::keys().chain(jobs::KEYS).collect(),
+        "uplink" | "downlink" => TRANSFER.to_vec(),
+        other => errands::keys(other)?.to_vec(),
+    };
+    Some(COMMON.into_iter().chain(flow::KEYS).chain(own).collect())
+}
+
 fn unknown_type(fields: &Fields<'_>, kind: &str, findings: &mut Findings) {
     let (place, field) = (fields.place_of("type"), fields.name("type"));
-    let known: Vec<String> = FILES.into_iter().chain(errands::TYPES).map(|short| format!("{PREFIX}{short}")).collect();
+    let known: Vec<String> = types().map(|short| format!("{PREFIX}{short}")).collect();
     let hint = match did_you_mean(kind, known.iter().map(String::as_str)) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("expected one of: {}", known.join(", ")),
@@ -236,15 +245,12 @@ fn on_failure(fields: &Fields<'_>, findings: &mut Findings) -> Option<OnFailure>
     let Some(given) = fields.text("on_failure", findings) else {
         return Some(OnFailure::default());
     };
-    match given.as_str() {
-        "stop" => Some(OnFailure::Stop),
-        "continue" => Some(OnFailure::Continue),
-        other => {
-            let message = format!("found the text `{other}`, expected stop or continue");
-            findings.error(fields.place_of("on_failure"), fields.name("on_failure"), message, "the default is stop");
-            None
-        }
+    let found = ON_FAILURE.iter().find(|(word, _)| *word == given);
+    if found.is_none() {
+        let message = format!("found the text `{given}`, expected stop or continue");
+        findings.error(fields.place_of("on_failure"), fields.name("on_failure"), message, "the default is stop");
     }
+    found.map(|(_, policy)| *policy)
 }
 
 fn uplink(fields: &Fields<'_>, mentions: &mut Mentions, findings: &mut Findings) -> Option<Uplink> {

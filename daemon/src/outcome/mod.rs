@@ -9,6 +9,9 @@ use crate::sequence::state::{
     Execution, Exit, Freeze, Halt, Hold, Job, JobState, Phase, StepState, StopCause, Verdict,
 };
 
+/// Workers that the message of a gang names: they fit one line, and all are in the status.
+const BLAMED: usize = 3;
+
 /// The state of an execution, step or job as everybody outside sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -270,7 +273,14 @@ pub fn of_step(execution: &Execution, step: usize) -> Verdict {
         let decides = |job: &usize| execution.steps[step].jobs.get(*job).and_then(Job::verdict) == Some(&verdict);
         let job = planned.unit(unit).find(decides);
         Some(match job {
-            Some(job) => named(&verdict, &format!("job {}.{}", planned.id, planned.label(job))),
+            Some(job) => {
+                let verdict = named(&verdict, &format!("job {}.{}", planned.id, planned.label(job)));
+                if planned.jobs()[job].role == Role::Launcher {
+                    blamed(verdict, execution, step, unit)
+                } else {
+                    verdict
+                }
+            }
             None => verdict,
         })
     };
@@ -283,8 +293,27 @@ pub fn of_step(execution: &Execution, step: usize) -> Verdict {
     }
 }
 
+/// The failure of a launcher with the workers that died by themselves, which are often why.
+fn blamed(verdict: Verdict, execution: &Execution, step: usize, unit: usize) -> Verdict {
+    let planned = &execution.plan.steps[step];
+    let workers = planned.unit(unit).filter(|job| planned.jobs()[*job].role == Role::Worker);
+    let died = workers.filter_map(|job| match execution.steps[step].jobs.get(job).and_then(Job::verdict)? {
+        // Those that are told to end with their gang have done nothing wrong.
+        Verdict::Failed(reason) if reason.name != Name::Stopped => {
+            Some(format!("; {}: {}", planned.label(job), reason.message))
+        }
+        Verdict::Failed(_) | Verdict::Succeeded | Verdict::Skipped(_) | Verdict::Unknown(_) => None,
+    });
+    let died: String = died.take(BLAMED).collect();
+    reworded(&verdict, |message| format!("{message}{died}"))
+}
+
 fn named(verdict: &Verdict, part: &str) -> Verdict {
-    let with = |reason: &Reason| Reason::new(reason.name, format!("{part}: {}", reason.message));
+    reworded(verdict, |message| format!("{part}: {message}"))
+}
+
+fn reworded(verdict: &Verdict, words: impl Fn(&str) -> String) -> Verdict {
+    let with = |reason: &Reason| Reason::new(reason.name, words(&reason.message));
     match verdict {
         Verdict::Succeeded => Verdict::Succeeded,
         Verdict::Failed(reason) => Verdict::Failed(with(reason)),
