@@ -24,7 +24,7 @@ lint:
 test: lint
 	bash tests/testbed/up.sh
 	bash tests/testbed/systemd-root.sh
-	$(CARGO) test --locked -- --test-threads=6
+	bash tests/run.sh
 	bash tests/testbed/down.sh
 
 # Gangs with a real MPI; makes an image of 160 MB, which takes some minutes the first time.
