@@ -16,6 +16,8 @@ use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains};
 use crate::sequence::{Board, Event, Execution};
 use crate::view;
 
+/// Tries to freeze or thaw a container after one that Podman refused.
+const FREEZE_TRIES: u32 = 4;
 /// Tries to remove what a purged execution left; what stays is found at the next start.
 const PURGE_TRIES: u32 = 10;
 
@@ -115,7 +117,21 @@ enum Reached {
     Ended,
 }
 
+/// Freezing fails for an instant when the processes of a container are just forking: it is tried some times more.
 async fn frozen(endpoint: &Endpoint, container: &str, goal: Freeze) -> Result<Reached, ApiError> {
+    for _ in 0..FREEZE_TRIES {
+        match try_frozen(endpoint, container, goal).await {
+            Err(ApiError::Refused { message, .. }) => {
+                tracing::warn!(%container, why = %message, "podman refused to freeze or thaw a container, will try again");
+                tokio::time::sleep(RETRY_FIRST).await;
+            }
+            other => return other,
+        }
+    }
+    try_frozen(endpoint, container, goal).await
+}
+
+async fn try_frozen(endpoint: &Endpoint, container: &str, goal: Freeze) -> Result<Reached, ApiError> {
     let thaw = goal == Freeze::Thawing;
     let found = endpoint.inspect(container).await?.state;
     if !found.alive() {
