@@ -185,10 +185,21 @@ impl Outbox {
             return Ok(());
         }
         fs::create_dir_all(outgoing.join("logs"))?;
+        // One that is there was finished before a crash; the listings that it was made from may be gone.
+        if !outgoing.join(REPORT).exists() {
+            self.write_report(execution, &outgoing)?;
+        }
+        disk::remove_folder(&outgoing.join(LISTINGS))?;
+        disk::sync_folder(&outgoing.join("logs"))?;
+        fs::create_dir_all(self.state_dir.join("downlink"))?;
+        disk::publish_folder(&outgoing, &entry)
+    }
+
+    fn write_report(&self, execution: &Execution, outgoing: &Path) -> io::Result<()> {
         let mut downlinks = Vec::new();
         let mut files = Vec::new();
         for planned in &execution.plan.steps {
-            if let Some(bytes) = read_if_there(&listing(&outgoing, &planned.id))? {
+            if let Some(bytes) = read_if_there(&listing(outgoing, &planned.id))? {
                 let collected: Collected = serde_json::from_slice(&bytes)?;
                 files.push(EntryFile {
                     path: collected.archive.clone(),
@@ -198,8 +209,8 @@ impl Outbox {
                 downlinks.push(StepDownlink { step: planned.id.clone(), collected });
             }
         }
-        files.extend(self.export_outputs(execution, &outgoing)?);
-        files.extend(self.export_logs(execution, &outgoing)?);
+        files.extend(self.export_outputs(execution, outgoing)?);
+        files.extend(self.export_logs(execution, outgoing)?);
         let report = ReportDocument {
             perigee: env!("CARGO_PKG_VERSION").to_owned(),
             operation_info: execution.plan.operation.clone(),
@@ -207,11 +218,7 @@ impl Outbox {
             downlinks,
             files,
         };
-        disk::write_durably(&outgoing.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
-        disk::remove_folder(&outgoing.join(LISTINGS))?;
-        disk::sync_folder(&outgoing.join("logs"))?;
-        fs::create_dir_all(self.state_dir.join("downlink"))?;
-        disk::publish_folder(&outgoing, &entry)
+        disk::write_durably(&outgoing.join(REPORT), &serde_json::to_vec_pretty(&report)?)
     }
 
     fn export_outputs(&self, execution: &Execution, folder: &Path) -> io::Result<Vec<EntryFile>> {
@@ -370,4 +377,56 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Where the listing of a downlink step waits for the report: apart from what the entry will hold.
 fn listing(outgoing: &Path, step: &StepId) -> PathBuf {
     outgoing.join(LISTINGS).join(format!("{step}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::sequence::state::Verdict;
+    use crate::time::{BootTime, Timestamp};
+
+    const AT: Timestamp = Timestamp { wall: jiff::Timestamp::UNIX_EPOCH, boot: BootTime::from_millis(0) };
+
+    fn settled() -> Execution {
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "execution": "0198c0de-0000-7000-8000-000000000001", "tenant": "t", "stop_grace_seconds": 10,
+            "operation": {"id": "o", "revision": null, "namespace": null, "system": null, "description": null,
+                "labels": {}},
+            "steps": [{"id": "DOWN", "on_failure": "stop", "timeout_seconds": 300, "group": null, "after": [],
+                "work": {"downlink": {"node": "mpu", "volume": "v", "claim": "t.v", "sources": ["a"], "destination": ""}}}],
+        }))
+        .expect("a plan");
+        let mut known = Execution::new(Arc::new(plan), false, AT);
+        known.phase = Phase::Settled { verdict: Verdict::Succeeded, at: AT };
+        known
+    }
+
+    #[test]
+    fn report_that_was_finished_before_a_crash_keeps_what_it_was_made_from() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (outbox, known) = (Outbox::new(dir.path()), settled());
+        let id = known.plan.execution;
+        let outgoing = outbox.outgoing(id);
+        fs::create_dir_all(outgoing.join(LISTINGS)).expect("made");
+        fs::write(outgoing.join("DOWN.tar"), b"archive").expect("written");
+        let collected = serde_json::json!({"archive": "DOWN.tar", "contentType": "application/x-tar", "contentLength": 7,
+            "content_type": "application/x-tar", "content_length": 7, "sha256": Digest::of(b"archive"),
+            "destination": "", "files": []});
+        let collected: Collected = serde_json::from_value(collected).expect("what a step collected");
+        let bytes = serde_json::to_vec(&collected).expect("JSON");
+        fs::write(listing(&outgoing, &known.plan.steps[0].id), bytes).expect("written");
+        // The cut comes after the listings are gone and before the entry is published.
+        fs::write(dir.path().join("downlink"), b"in the way").expect("written");
+        outbox.file(&known).expect_err("it cannot be published");
+        assert!(!outgoing.join(LISTINGS).exists());
+        fs::remove_file(dir.path().join("downlink")).expect("removed");
+        outbox.file(&known).expect("published");
+        let report = fs::read(outbox.entry(id).join(REPORT)).expect("a report");
+        let report: ReportDocument = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!(report.downlinks.len(), 1);
+        assert!(report.files.iter().any(|file| file.path == "DOWN.tar"));
+    }
 }
