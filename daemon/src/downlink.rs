@@ -412,7 +412,7 @@ mod tests {
         let outgoing = outbox.outgoing(id);
         fs::create_dir_all(outgoing.join(LISTINGS)).expect("made");
         fs::write(outgoing.join("DOWN.tar"), b"archive").expect("written");
-        let collected = serde_json::json!({"archive": "DOWN.tar", "contentType": "application/x-tar", "contentLength": 7,
+        let collected = serde_json::json!({"archive": "DOWN.tar",
             "content_type": "application/x-tar", "content_length": 7, "sha256": Digest::of(b"archive"),
             "destination": "", "files": []});
         let collected: Collected = serde_json::from_value(collected).expect("what a step collected");
