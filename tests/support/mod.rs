@@ -81,6 +81,8 @@ impl Podman {
             .envs(bed_environment())
             .args(["system", "service", "--time=0"])
             .arg(format!("unix://{}", socket.display()))
+            // conmon leaves a file named `oom` where it is started.
+            .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
