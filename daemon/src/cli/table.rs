@@ -1,5 +1,6 @@
 //! Tables for people: aligned columns, no borders, so that they can be cut and searched.
 
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -24,7 +25,12 @@ pub(super) fn print(out: &mut dyn Write, heading: &[&str], rows: Vec<Vec<String>
 fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if c.is_control() && c != '\n' && c != '\t' {
+            // The form that JSON has for it, so that what is printed as JSON stays JSON.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
     }
     shown
 }
@@ -65,7 +71,9 @@ mod tests {
 
     #[test]
     fn what_a_tenant_wrote_is_shown_and_not_obeyed() {
-        assert_eq!(plain("a\u{1b}[31mb\u{7}\n\tc\u{9b}d"), "a\\u{1b}[31mb\\u{7}\n\tc\\u{9b}d");
+        assert_eq!(plain("a\u{1b}[31mb\u{7}\n\tc\u{9b}d"), r"a\u001b[31mb\u0007".to_owned() + "\n\tc" + r"\u009bd");
+        let json = serde_json::to_string("\u{9b}\u{7f}\u{1b}").expect("JSON");
+        assert_eq!(serde_json::from_str::<String>(&plain(&json)).expect("still JSON"), "\u{9b}\u{7f}\u{1b}");
         let mut out = Vec::new();
         print(&mut out, &["WHY"], vec![vec!["\u{1b}]0;title\u{7}".to_owned()]]).ok();
         assert!(!out.contains(&0x1b) && !out.contains(&7));
