@@ -343,7 +343,7 @@ pub(crate) fn fits(state: &JobState, report: &Report) -> bool {
         JobState::Paused { freeze, .. } => {
             let moves = match freeze {
                 Freeze::Asked => matches!(report, Report::Paused | Report::NotPaused(_)),
-                Freeze::Thawing => matches!(report, Report::Resumed),
+                Freeze::Thawing => matches!(report, Report::Resumed | Report::Paused),
                 Freeze::Frozen => false,
             };
             moves || matches!(report, Report::Exited(_) | Report::Lost)

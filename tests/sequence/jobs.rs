@@ -308,6 +308,21 @@ fn a_gang_is_frozen_launcher_first_and_thawed_launcher_last() {
 }
 
 #[test]
+fn a_thaw_that_podman_refuses_leaves_the_job_paused_and_can_be_asked_for_again() {
+    let (mut rig, _) = Rig::new(vec![plain(0, Terms::default())]);
+    rig.run(1, id(0, 0, 1));
+    rig.ask(2, Target::Execution, Verb::Pause);
+    rig.tell(3_000, id(0, 0, 1), Report::Paused);
+    rig.ask(4_000, Target::Execution, Verb::Resume);
+    rig.tell(5_000, id(0, 0, 1), Report::Paused);
+    assert_eq!(outcome::step_state(rig.known(), 0), State::Paused);
+    let again = rig.ask(6_000, Target::Execution, Verb::Resume).effects;
+    assert_eq!(again, [Effect::Resume(vec![(id(0, 0, 1), name(id(0, 0, 1)))])]);
+    rig.tell(8_000, id(0, 0, 1), Report::Resumed);
+    assert_eq!(rig.known().steps[0].jobs[0].paused_ms, 5_000, "it was frozen all the time");
+}
+
+#[test]
 fn a_freeze_that_podman_refuses_leaves_the_job_running() {
     let (mut rig, _) = Rig::new(vec![plain(0, Terms::default())]);
     rig.run(1, id(0, 0, 1));

@@ -28,7 +28,7 @@ launching,stop    stale    stale               stopping failed(start_error) stal
 running           stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
 pausing           stale    stale               stale    stale               paused running   stale   succeeded       failed(lost) stale
 paused            stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
-resuming          stale    stale               stale    stale               stale  stale     running succeeded       failed(lost) stale
+resuming          stale    stale               stale    stale               paused stale     running succeeded       failed(lost) stale
 stopping,timeout  stale    stale               stale    stale               stale  stale     stale   failed(timeout) failed(lost) stale
 stopping,operator stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
 stopping,gang     stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
@@ -50,7 +50,7 @@ launching,stop    -             -           -            -           -          
 running           -             -           -            -           -            -          pausing    -         -           -          stopping       ended    -
 pausing           -             -           -            -           -            -          -          paused    -           running    stopping       ended    -
 paused            -             -           -            -           -            -          -          -         resuming    -          stopping       ended    -
-resuming          -             -           -            -           -            -          -          -         -           running    stopping       ended    -
+resuming          -             -           -            -           -            -          -          paused    -           running    stopping       ended    -
 stopping,timeout  -             -           -            -           -            -          -          -         -           -          stopping       ended    -
 stopping,operator -             -           -            -           -            -          -          -         -           -          stopping       ended    -
 stopping,gang     -             -           -            -           -            -          -          -         -           -          stopping       ended    -

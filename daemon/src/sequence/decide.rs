@@ -105,7 +105,7 @@ impl Draft<'_> {
     fn reported_of_run(&mut self, attempt: AttemptId, report: Report, state: Option<&JobState>) -> Result<(), Refusal> {
         let AttemptId { execution, step, job, .. } = attempt;
         match (&report, state) {
-            (Report::Paused, Some(JobState::Paused { freeze: Freeze::Asked, .. })) => {
+            (Report::Paused, Some(JobState::Paused { freeze: Freeze::Asked | Freeze::Thawing, .. })) => {
                 self.record(execution, Record::JobPaused { step, job })?;
             }
             (Report::NotPaused(reason), Some(JobState::Paused { freeze: Freeze::Asked, .. })) => {

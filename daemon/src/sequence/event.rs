@@ -74,11 +74,11 @@ pub enum Report {
     Started,
     /// Its process never lived.
     NotStarted(Reason),
-    /// Its processes are frozen.
+    /// Its processes are frozen, or could not be thawed.
     Paused,
     /// They could not be frozen.
     NotPaused(Reason),
-    /// They are thawed, or could not be and go on as they are.
+    /// They are thawed.
     Resumed,
     /// Its process has ended.
     Exited(Exit),

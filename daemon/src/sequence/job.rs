@@ -134,6 +134,10 @@ fn frozen(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
         (Record::JobPaused { .. }, JobState::Paused { container, started, freeze: Freeze::Asked, .. }) => {
             paused(container, *started, recorded.at, Freeze::Frozen)
         }
+        // It could not be thawed: it is as it was, and may be asked again.
+        (Record::JobPaused { .. }, JobState::Paused { container, started, since, freeze: Freeze::Thawing }) => {
+            paused(container, *started, *since, Freeze::Frozen)
+        }
         (Record::JobResuming { .. }, JobState::Paused { container, started, since, freeze: Freeze::Frozen }) => {
             paused(container, *started, *since, Freeze::Thawing)
         }
