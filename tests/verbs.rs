@@ -62,7 +62,8 @@ fn t1_pause_freezes_a_pod_and_resume_lets_it_go_on() {
     let container = board.containers(&id).pop().expect("a container");
     assert_eq!(podman(&["inspect", "--format", "{{.State.Status}}", &container]), "paused");
     let frozen = counted();
-    std::thread::sleep(Duration::from_millis(700));
+    // As long as another pod lives that counts its time itself.
+    assert_eq!(at(&board.fly(&pod("OTHER", "other", "sleep 0.7", &[])), "/state"), "succeeded");
     assert_eq!(counted(), frozen, "nothing moves while it is frozen");
     let job = board.status(&format!("{id}.RUN.0"));
     assert_eq!(at(&job, "/views/drmaa2"), "Suspended");
@@ -130,7 +131,8 @@ fn t4_a_held_step_stays_held_until_its_release() {
     assert_eq!(is(&board, &format!("{id}.B.0")), "held");
     go(&board);
     board.reaches(&format!("{id}.A"), "succeeded");
-    std::thread::sleep(Duration::from_secs(2));
+    // The daemon has had its chance, for two seconds: it has flown another pod meanwhile.
+    assert_eq!(at(&board.fly(&pod("OTHER", "other", "sleep 2", &[])), "/state"), "succeeded");
     assert_eq!(is(&board, &format!("{id}.B")), "held");
     assert!(board.containers(&id).iter().all(|name| !name.contains(".B.")), "what is held has no container");
     board.ask(&["release", &format!("{id}.B")]);
