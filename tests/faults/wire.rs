@@ -1,120 +1,14 @@
 //! Answers of Podman that are lost, late or nonsense: a real Podman behind a line that can be cut.
 
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::support::{Board, Podman, at, pod, until};
+use crate::line::{Fate, Line, lined};
+use crate::support::{Board, at, pod, until};
 use crate::{nothing_left, outbox_is_complete, prompt_status};
-
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    /// It reaches Podman; its answer is lost.
-    AnswerLost,
-    /// The line breaks at once; Podman gets the request a while later.
-    Late(Duration),
-    /// It never reaches Podman; this is the answer.
-    Answered(&'static str),
-}
-
-/// The next request whose first line holds this text, and its fate.
-type Rule = Arc<Mutex<Option<(&'static str, Fate)>>>;
-
-/// A line to Podman.
-struct Line {
-    rule: Rule,
-    path: PathBuf,
-}
-
-impl Line {
-    fn between(path: PathBuf, podman: PathBuf) -> Self {
-        let listener = UnixListener::bind(&path).expect("bound");
-        let rule = Rule::default();
-        let shared = rule.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (rule, podman) = (shared.clone(), podman.clone());
-                std::thread::spawn(move || carry(client, &podman, &rule));
-            }
-        });
-        Self { rule, path }
-    }
-
-    fn next(&self, request: &'static str, fate: Fate) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, fate));
-    }
-
-    /// Whether the request has come.
-    fn met(&self) -> bool {
-        self.rule.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Carries one connection. Requests of the daemon fit into one piece: head, then a short body.
-fn carry(mut client: UnixStream, podman: &PathBuf, rule: &Rule) {
-    let mut request = vec![0; 64 * 1024];
-    let Ok(n) = client.read(&mut request) else { return };
-    request.truncate(n);
-    let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
-    let fate = {
-        let mut rule = rule.lock().unwrap_or_else(PoisonError::into_inner);
-        if rule.as_ref().is_some_and(|(words, _)| line.contains(words)) {
-            rule.take().map(|(_, fate)| fate)
-        } else {
-            None
-        }
-    };
-    let forward = |request: &[u8]| -> Option<UnixStream> {
-        let mut server = UnixStream::connect(podman).ok()?;
-        server.write_all(request).ok()?;
-        Some(server)
-    };
-    match fate {
-        None => {
-            let Some(mut server) = forward(&request) else { return };
-            let (Ok(mut up), Ok(mut down)) = (client.try_clone(), server.try_clone()) else { return };
-            let rest = std::thread::spawn(move || {
-                let _ = std::io::copy(&mut up, &mut down);
-                let _ = down.shutdown(Shutdown::Write);
-            });
-            let _ = std::io::copy(&mut server, &mut client);
-            let _ = client.shutdown(Shutdown::Both);
-            let _ = rest.join();
-        }
-        Some(Fate::AnswerLost) => {
-            // Podman has done it when it answers; the answer goes no further.
-            let Some(mut server) = forward(&request) else { return };
-            let _ = server.read(&mut [0; 1]);
-        }
-        Some(Fate::Late(pause)) => {
-            drop(client);
-            std::thread::sleep(pause);
-            if let Some(mut server) = forward(&request) {
-                let _ = server.read(&mut [0; 1]);
-            }
-        }
-        Some(Fate::Answered(answer)) => {
-            let _ = client.write_all(answer.as_bytes());
-        }
-    }
-}
 
 /// A board whose daemon talks to Podman over a line.
 fn board() -> (Board, Line) {
-    let mut board = Board::cold("");
-    board.podman = Podman::start(&board.path("real.sock"));
-    let _ = std::fs::remove_file(board.path("podman.sock"));
-    let line = Line::between(board.path("podman.sock"), board.path("real.sock"));
+    let (mut board, line) = lined("");
     board.start();
     (board, line)
 }

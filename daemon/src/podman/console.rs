@@ -120,7 +120,8 @@ impl Frames {
 fn rotated(container: &Inspected) -> bool {
     let born = fs::metadata(&container.host_config.log_config.path).and_then(|meta| meta.created());
     let born = born.ok().and_then(|born| jiff::Timestamp::try_from(born).ok());
-    container.state.has_started() && born.is_some_and(|born| born > container.state.started_at)
+    let since = container.state.started_at;
+    since > jiff::Timestamp::UNIX_EPOCH && born.is_some_and(|born| born > since)
 }
 
 /// The first whole frame of these bytes.

@@ -49,16 +49,22 @@ pub struct InspectedState {
 }
 
 impl InspectedState {
-    /// Whether its process has ever lived.
+    /// Whether its process has ever lived. A Podman that was killed while it started one may not know since when.
     #[must_use]
     pub fn has_started(&self) -> bool {
-        self.started_at > jiff::Timestamp::UNIX_EPOCH
+        self.started_at > jiff::Timestamp::UNIX_EPOCH || self.alive()
     }
 
-    /// Whether its process has lived and ended, so that its exit code means something.
+    /// Whether all is made and its process has not lived yet.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.has_started() && matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
+    pub fn is_initialised(&self) -> bool {
+        self.status == "initialized"
+    }
+
+    /// Whether its process, which is known to have lived, has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
     }
 
     /// Whether its processes are frozen.

@@ -1,7 +1,7 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `launch` starts them, `report` files reports,
 //! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
 //! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
 //! what an attempt used; [`health`] knows which Podman answers.
@@ -21,6 +21,7 @@ pub mod gang;
 pub mod health;
 pub mod images;
 mod inspected;
+mod launch;
 pub mod prepare;
 mod report;
 mod turns;
