@@ -19,6 +19,13 @@ pub(crate) fn killing(pid: u32) -> Blow {
     Arc::new(move || kill(pid, Signal::SIGKILL).expect("killed"))
 }
 
+/// Podman was well all the time: it knows the fate of every pod.
+fn lands(flight: &Flight) -> Landing {
+    let landing = flight.lands();
+    assert!(landing != Landing::Lost, "the fate of a pod is not known\n{}", flight.board.log());
+    landing
+}
+
 /// Flies once; the daemon dies at the n-th request.
 fn dies_at_request(n: usize, fate: fn(Blow) -> Fate) -> (Came, Landing) {
     let _place = Place::taken();
@@ -29,7 +36,7 @@ fn dies_at_request(n: usize, fate: fn(Blow) -> Fate) -> (Came, Landing) {
     if came {
         flight.starts_again();
     }
-    (if came { Came::ToThePoint } else { Came::ToItsEnd }, flight.lands())
+    (if came { Came::ToThePoint } else { Came::ToItsEnd }, lands(&flight))
 }
 
 #[test]
@@ -59,7 +66,7 @@ fn dies_at_change(n: usize, side: Side) -> (Came, Landing) {
     if came {
         flight.starts_again();
     }
-    (if came { Came::ToThePoint } else { Came::ToItsEnd }, flight.lands())
+    (if came { Came::ToThePoint } else { Came::ToItsEnd }, lands(&flight))
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn daemon_killed_at_random_instants_runs_everything_once() {
             blow();
         });
         flight.starts_again();
-        flight.lands()
+        lands(&flight)
     });
     println!("boundaries: daemon killed at random: {count} instants");
 }

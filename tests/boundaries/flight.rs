@@ -22,6 +22,8 @@ const LATE_SECONDS: f64 = 16.0;
 pub(crate) enum Landing {
     /// As one that nobody struck.
     Whole,
+    /// Truthfully, with a pod whose fate nobody can know: Podman was killed while it started it.
+    Lost,
     /// Truthfully, but the machine was so slow that a budget ran out: it says nothing of the point.
     Late,
 }
@@ -109,6 +111,12 @@ impl Flight {
         self.is_truthful(&id, &status);
         if seconds(at(&status, "/steps/2")) > LATE_SECONDS {
             return Landing::Late;
+        }
+        let lost = |(step, _)| {
+            at(&status, &format!("/steps/{step}/jobs/0/reason")).get("name").is_some_and(|name| name == "lost")
+        };
+        if PODS.into_iter().any(lost) {
+            return Landing::Lost;
         }
         let told = || format!("{status:#}\n{:#}\n{}", self.board.json(&["history", &id]), self.board.log());
         let states: Vec<&Value> =

@@ -1,10 +1,14 @@
 //! Answers of Podman that are lost, late or nonsense: a real Podman behind a line that can be cut.
 
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::line::{Fate, Line, lined};
-use crate::support::{Board, at, pod, until};
-use crate::{nothing_left, outbox_is_complete, prompt_status};
+use crate::support::{Board, at, pod, podman, until};
+use crate::{nothing_left, outbox_is_complete, prompt_status, reason};
 
 /// A board whose daemon talks to Podman over a line.
 fn board() -> (Board, Line) {
@@ -75,4 +79,33 @@ fn nonsense_at_the_creation_of_a_container_leaves_none_behind() {
     assert_eq!(at(&status, "/steps/0/reason/name"), "start_error");
     assert!(at(&status, "/steps/0/message").as_str().is_some_and(|said| said.contains("<html/>")), "{status:#}");
     nothing_left(&board, &id);
+}
+
+/// Starts the container of an execution without Podman's knowledge: what a Podman leaves that is killed between the two.
+fn started_unnoticed(board: &Board, line: &Line, script: &str) -> Value {
+    let tenant = format!("label=perigee.tenant={}", board.tenant);
+    let blow = move || {
+        let id = podman(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &tenant]);
+        let started = Command::new("runc").args(["start", id.trim()]).status().expect("runc runs");
+        assert!(started.success());
+    };
+    line.next("/start ", Fate::StruckBefore(Arc::new(blow)));
+    let status = board.fly(&pod("RUN", "p", script, &[]));
+    assert_eq!(at(&status, "/steps/0/jobs/0/state"), "failed", "{status:#}");
+    assert_eq!(reason(&status, "/steps/0/jobs/0"), "lost", "{status:#}");
+    assert_eq!(board.in_volume("starts").as_deref(), Some("x\n"), "{}", board.log());
+    status
+}
+
+#[test]
+fn process_that_podman_started_and_forgot_is_not_started_again_and_its_fate_is_not_known() {
+    let (board, line) = board();
+    // One that is over when Podman is asked: it has cleaned up, and the container looks as if it were new.
+    started_unnoticed(&board, &line, "echo x >> /data/starts");
+    std::fs::remove_file(board.volume().expect("a volume").join("starts")).expect("removed");
+    // One that lives on: nothing of it may be left.
+    let status = started_unnoticed(&board, &line, "echo x >> /data/starts; sleep 600");
+    let id = at(&status, "/execution").as_str().expect("an id");
+    outbox_is_complete(&board, id);
+    nothing_left(&board, id);
 }

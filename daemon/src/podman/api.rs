@@ -287,16 +287,6 @@ impl Endpoint {
         Ok(found.into_iter().map(|listed| listed.id).collect())
     }
 
-    /// Has Podman ask its runtime what became of a container: a Podman that was killed may have missed it.
-    ///
-    /// # Errors
-    /// When Podman does not answer or cannot ask.
-    pub async fn synchronise(&self, id: &str) -> Result<(), ApiError> {
-        let filters = wire::encoded(&serde_json::json!({"id": [id]}).to_string());
-        let path = format!("/containers/json?all=true&sync=true&filters={filters}");
-        self.raw(LOOK, Method::GET, &path, wire::empty()).await.map(|_| ())
-    }
-
     /// Sends a signal to the process of a container. One that does not run is left alone.
     ///
     /// # Errors

@@ -120,8 +120,7 @@ impl Frames {
 fn rotated(container: &Inspected) -> bool {
     let born = fs::metadata(&container.host_config.log_config.path).and_then(|meta| meta.created());
     let born = born.ok().and_then(|born| jiff::Timestamp::try_from(born).ok());
-    let since = container.state.started_at;
-    since > jiff::Timestamp::UNIX_EPOCH && born.is_some_and(|born| born > since)
+    container.state.has_started() && born.is_some_and(|born| born > container.state.started_at)
 }
 
 /// The first whole frame of these bytes.

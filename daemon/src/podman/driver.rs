@@ -218,7 +218,7 @@ impl Driver {
                 None => return,
                 Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
-                Some(Ok(found)) if !found.state.is_over() => return self.tell(attempt, Report::Lost).await,
+                Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
                 // A Podman that stops answering just now is asked from the start.
                 Some(Ok(found)) => match self.export(endpoint, execution, attempt, &found).await {
                     Ok(()) => {

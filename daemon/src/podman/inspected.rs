@@ -49,10 +49,10 @@ pub struct InspectedState {
 }
 
 impl InspectedState {
-    /// Whether its process has ever lived. A Podman that was killed while it started one may not know since when.
+    /// Whether its process has ever lived.
     #[must_use]
     pub fn has_started(&self) -> bool {
-        self.started_at > jiff::Timestamp::UNIX_EPOCH || self.alive()
+        self.started_at > jiff::Timestamp::UNIX_EPOCH
     }
 
     /// Whether all is made and its process has not lived yet.
@@ -61,10 +61,10 @@ impl InspectedState {
         self.status == "initialized"
     }
 
-    /// Whether its process, which is known to have lived, has ended.
+    /// Whether its process has lived and ended, so that its exit code means something.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
+    pub fn has_ended(&self) -> bool {
+        self.has_started() && matches!(self.status.as_str(), "exited" | "stopped" | "dead" | "removing")
     }
 
     /// Whether its processes are frozen.
