@@ -12,6 +12,8 @@ mod engine;
 mod intake;
 #[path = "faults/leave.rs"]
 mod leave;
+#[path = "faults/orphans.rs"]
+mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
 #[path = "faults/storage.rs"]

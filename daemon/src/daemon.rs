@@ -17,6 +17,7 @@ use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
 use crate::ledger::LedgerError;
 use crate::plan::Instrument;
+use crate::podman::orphans::Orphans;
 use crate::podman::{Endpoint, Health, health};
 use crate::run::{Loop, Parts, SHUTDOWN, chain};
 use crate::server::{self, Desk};
@@ -113,7 +114,7 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
     let outbox = Outbox::new(&settings.state_dir);
     let desk = Desk {
         handle: handle.clone(),
-        queries: queries_in,
+        queries: queries_in.clone(),
         settings: settings_in.clone(),
         intake: intake.clone(),
         outbox,
@@ -121,6 +122,7 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
     listen(&settings, &desk)?;
     forward_signals(inbox, config)?;
     tokio::spawn(watch_uplink(intake));
+    tokio::spawn(Orphans::new(settings_in.clone(), health.clone(), handle.clone(), queries_in).watch());
     tokio::spawn(health::watch(settings_in, health, handle));
     engine.run().await;
     for name in ["status.sock", "control.sock"] {
