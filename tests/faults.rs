@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "faults/config.rs"]
+mod config;
 #[path = "faults/crash.rs"]
 mod crash;
 #[path = "faults/engine.rs"]

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Loaded, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
@@ -79,18 +79,23 @@ fn system(doing: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
 /// # Errors
 /// When it cannot start. Everything that fails later is degraded operation, visible in its status.
 pub fn run(config: Option<PathBuf>) -> Result<(), DaemonError> {
-    let settings = Settings::load(config.as_deref())?;
+    let (loaded, trouble) = Loaded::for_start(config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let result = runtime.block_on(serve(settings, config));
+    let result = runtime.block_on(serve(loaded, trouble, config));
     runtime.shutdown_timeout(SHUTDOWN);
     result
 }
 
-async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), DaemonError> {
+async fn serve(loaded: Loaded, trouble: Option<String>, config: Option<PathBuf>) -> Result<(), DaemonError> {
+    if let Some(why) = &trouble {
+        tracing::error!(%why, "the configuration cannot be used");
+    }
+    let good = trouble.is_none();
+    let settings = loaded.settings.clone();
     let clock = Clock::new(settings.time_scale);
     let (inbox, inputs) = mpsc::channel(QUEUE);
     let (snapshots, seen) = watch::channel(Arc::new(Snapshot::default()));
@@ -108,6 +113,7 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
         handle: handle.clone(),
         health: health.clone(),
         manager: Manager::from_environment(),
+        config_trouble: trouble,
     });
     engine.open()?;
     let intake = Intake::new(settings_in.clone(), handle.clone(), clock);
@@ -120,7 +126,10 @@ async fn serve(settings: Settings, config: Option<PathBuf>) -> Result<(), Daemon
         outbox,
     };
     listen(&settings, &desk)?;
-    forward_signals(inbox, config)?;
+    if good {
+        keep(&loaded, &settings.state_dir);
+    }
+    forward_signals(inbox, config, settings.state_dir.clone())?;
     tokio::spawn(watch_uplink(intake));
     tokio::spawn(Orphans::new(settings_in.clone(), health.clone(), handle.clone(), queries_in).watch());
     tokio::spawn(health::watch(settings_in, health, handle));
@@ -145,16 +154,28 @@ fn listen(settings: &Settings, desk: &Desk) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// Keeps a configuration that the daemon runs with for a start with one that cannot be used.
+fn keep(loaded: &Loaded, state_dir: &Path) {
+    if let Err(error) = loaded.keep(state_dir) {
+        tracing::warn!(%error, "failed to keep a copy of the configuration; a start with a broken one needs it");
+    }
+}
+
+/// Reads the configuration again.
+fn reread(config: Option<&Path>, state_dir: &Path) -> Result<Box<Settings>, String> {
+    let loaded = Loaded::read(config).map_err(|error| chain(&error))?;
+    keep(&loaded, state_dir);
+    Ok(Box::new(loaded.settings))
+}
+
 /// Signals become inputs of the loop, in the order in which they came.
-fn forward_signals(inbox: mpsc::Sender<Input>, config: Option<PathBuf>) -> Result<(), DaemonError> {
+fn forward_signals(inbox: mpsc::Sender<Input>, config: Option<PathBuf>, state_dir: PathBuf) -> Result<(), DaemonError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let forward = move || {
         for signal in signals.forever() {
             let input = match signal {
-                SIGHUP => {
-                    Input::Reloaded(Settings::load(config.as_deref()).map(Box::new).map_err(|error| chain(&error)))
-                }
+                SIGHUP => Input::Reloaded(reread(config.as_deref(), &state_dir)),
                 _ => Input::Shutdown,
             };
             if inbox.blocking_send(input).is_err() {

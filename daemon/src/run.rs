@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
-use crate::config::{OnExit, Settings};
+use crate::config::{self, OnExit, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, identity};
@@ -76,7 +76,7 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
-            config_trouble: None,
+            config_trouble: parts.config_trouble,
             outbox_trouble: None,
             manager: parts.manager,
         }
@@ -325,7 +325,7 @@ impl Loop {
             }
             Err(why) => {
                 tracing::error!(%why, "the configuration cannot be used; the last good one holds");
-                self.config_trouble = Some(format!("{why}; the last good configuration holds"));
+                self.config_trouble = Some(config::holds(&why));
             }
         }
         self.publish();

@@ -31,4 +31,6 @@ pub struct Parts {
     pub health: Health,
     /// The service manager.
     pub manager: Manager,
+    /// Why the last good configuration holds, where it does.
+    pub config_trouble: Option<String>,
 }
