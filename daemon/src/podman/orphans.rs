@@ -40,8 +40,9 @@ pub struct Orphans {
 #[derive(Debug, Default)]
 struct Look {
     orphans: Vec<Orphan>,
-    /// Executions whose past could not be read: their containers were left alone.
-    unread: usize,
+    /// What was left alone because it could not be told: executions whose past cannot be read, and containers that were
+    /// orphans only once.
+    untold: usize,
 }
 
 impl Orphans {
@@ -102,9 +103,9 @@ impl Orphans {
         let looked = self.look_twice(endpoint).await;
         let mut news = self.health.note(endpoint.socket(), looked.as_ref().err());
         let clean = match looked {
-            Ok(Look { orphans, unread }) => {
+            Ok(Look { orphans, untold }) => {
                 let (removed, left) = self.remove_all(endpoint, &orphans).await;
-                let clean = left.is_empty() && unread == 0;
+                let clean = left.is_empty() && untold == 0;
                 news |= self.health.note_orphans(endpoint.socket(), removed, left);
                 clean
             }
@@ -127,7 +128,9 @@ impl Orphans {
         }
         tokio::time::sleep(SETTLE).await;
         let mut second = self.look(endpoint).await?;
+        let seen = second.orphans.len();
         second.orphans.retain(|orphan| first.orphans.contains(orphan));
+        second.untold += seen - second.orphans.len();
         Ok(second)
     }
 
@@ -140,8 +143,8 @@ impl Orphans {
             return Ok(Look::default());
         }
         let past = self.past(&listed, ledger, &snapshot.board).await;
-        let unread = past.values().filter(|past| **past == Past::Unreadable).count();
-        Ok(Look { orphans: orphan::orphans(&listed, ledger, &snapshot.board, &past), unread })
+        let untold = past.values().filter(|past| **past == Past::Unreadable).count();
+        Ok(Look { orphans: orphan::orphans(&listed, ledger, &snapshot.board, &past), untold })
     }
 
     /// What is kept of those executions that have ended.
