@@ -14,6 +14,8 @@ mod engine;
 mod intake;
 #[path = "faults/leave.rs"]
 mod leave;
+#[path = "faults/leftovers.rs"]
+mod leftovers;
 #[path = "faults/orphans.rs"]
 mod orphans;
 #[path = "faults/pods.rs"]

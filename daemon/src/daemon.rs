@@ -17,8 +17,9 @@ use crate::handle::{Handle, Input, QUEUE, Snapshot};
 use crate::intake::Intake;
 use crate::ledger::LedgerError;
 use crate::plan::Instrument;
+use crate::podman::leftovers::Leftover;
 use crate::podman::orphans::Orphans;
-use crate::podman::{Endpoint, Health, health};
+use crate::podman::{Endpoint, Health, board, health};
 use crate::run::{Loop, Parts, SHUTDOWN, chain};
 use crate::server::{self, Desk};
 use crate::systemd::Manager;
@@ -132,6 +133,7 @@ async fn serve(loaded: Loaded, trouble: Option<String>, config: Option<PathBuf>)
     forward_signals(inbox, config, settings.state_dir.clone())?;
     tokio::spawn(watch_uplink(intake));
     tokio::spawn(Orphans::new(settings_in.clone(), health.clone(), handle.clone(), queries_in).watch());
+    tokio::spawn(board::warn(settings_in.clone()));
     tokio::spawn(health::watch(settings_in, health, handle));
     engine.run().await;
     for name in ["status.sock", "control.sock"] {
@@ -202,10 +204,31 @@ async fn watch_uplink(intake: Intake) {
 /// One diagnostic of `perigeed --check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Whether it keeps the daemon from doing its work.
-    pub good: bool,
+    /// What it means for the daemon.
+    pub grade: Grade,
     /// What was looked at and found.
     pub line: String,
+}
+
+/// What a diagnostic means for the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// It keeps the daemon from nothing, and somebody should look at it.
+    Note,
+    /// It keeps the daemon from doing its work.
+    Bad,
+}
+
+impl Diagnostic {
+    fn judged(good: bool, line: String) -> Self {
+        Self { grade: if good { Grade::Good } else { Grade::Bad }, line }
+    }
+
+    fn note(line: String) -> Self {
+        Self { grade: Grade::Note, line }
+    }
 }
 
 /// Looks at the configuration and its surroundings without starting anything.
@@ -216,7 +239,7 @@ pub fn check(config: Option<&Path>) -> Result<Vec<Diagnostic>, DaemonError> {
     let settings = Settings::load(config)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
-    let mut found = vec![Diagnostic { good: true, line: "configuration: legal".to_owned() }];
+    let mut found = vec![Diagnostic::judged(true, "configuration: legal".to_owned())];
     for (key, folder) in [
         ("state_dir", &settings.state_dir),
         ("runtime_dir", &settings.runtime_dir),
@@ -227,17 +250,39 @@ pub fn check(config: Option<&Path>) -> Result<Vec<Diagnostic>, DaemonError> {
     for (node, socket) in &settings.nodes {
         let looked = runtime.block_on(Endpoint::new(socket).version());
         found.push(match looked {
-            Ok(version) => Diagnostic { good: true, line: format!("node {node}: podman {version} answers") },
-            Err(error) => Diagnostic { good: false, line: format!("node {node}: {error}") },
+            Ok(version) => Diagnostic::judged(true, format!("node {node}: podman {version} answers")),
+            Err(error) => Diagnostic::judged(false, format!("node {node}: {error}")),
         });
         if let Ok(helper) = runtime.block_on(Endpoint::new(socket).network_backend()) {
             let good = helper == "netavark";
             let advice = if good { "" } else { "; pods find each other by name only with netavark and aardvark-dns" };
-            found.push(Diagnostic { good, line: format!("node {node}: network back end {helper}{advice}") });
+            found.push(Diagnostic::judged(good, format!("node {node}: network back end {helper}{advice}")));
         }
     }
     found.extend(settings.fisheye.as_ref().map(|fisheye| instrument(&settings, fisheye, &runtime)));
+    found.extend(left(&settings, &runtime));
     Ok(found)
+}
+
+/// What killed Podmans left on the board.
+fn left(settings: &Settings, runtime: &tokio::runtime::Runtime) -> Vec<Diagnostic> {
+    let (left, untold) = match runtime.block_on(board::look(&settings.nodes)) {
+        Ok(found) => found,
+        Err(error) => return vec![Diagnostic::note(format!("left over: cannot be told: {error}"))],
+    };
+    let hidden =
+        format!("left over: of {untold} network namespaces it cannot be told, run this as root on the board itself");
+    let mut found: Vec<Diagnostic> = left
+        .into_iter()
+        .map(|Leftover { what, remedy }| {
+            Diagnostic::note(format!("left over: {what}, of no container; if nobody needs it: `{remedy}`"))
+        })
+        .chain((untold > 0).then(|| Diagnostic::note(hidden)))
+        .collect();
+    if found.is_empty() {
+        found.push(Diagnostic::judged(true, "left over: nothing of containers that do not exist".to_owned()));
+    }
+    found
 }
 
 /// Whether the image of the instrument is where it will be wanted.
@@ -246,9 +291,9 @@ fn instrument(settings: &Settings, fisheye: &Instrument, runtime: &tokio::runtim
     let what = format!("instruments.fisheye: image {} on node {node}", fisheye.image);
     let endpoint = settings.nodes.get(node).map(|socket| Endpoint::new(socket));
     match endpoint.map(|endpoint| runtime.block_on(endpoint.image_id(&fisheye.image))) {
-        Some(Ok(Some(_))) => Diagnostic { good: true, line: format!("{what}: aboard") },
-        Some(Ok(None)) | None => Diagnostic { good: false, line: format!("{what}: missing; load it") },
-        Some(Err(error)) => Diagnostic { good: false, line: format!("{what}: {error}") },
+        Some(Ok(Some(_))) => Diagnostic::judged(true, format!("{what}: aboard")),
+        Some(Ok(None)) | None => Diagnostic::judged(false, format!("{what}: missing; load it")),
+        Some(Err(error)) => Diagnostic::judged(false, format!("{what}: {error}")),
     }
 }
 
@@ -258,9 +303,7 @@ fn writable(key: &str, folder: &Path) -> Diagnostic {
     let trial = existing.join(format!(".perigee-check-{}", std::process::id()));
     let written = std::fs::write(&trial, b"").and_then(|()| std::fs::remove_file(&trial));
     match written {
-        Ok(()) => Diagnostic { good: true, line: format!("{key}: {} can be written", folder.display()) },
-        Err(error) => {
-            Diagnostic { good: false, line: format!("{key}: {} cannot be written: {error}", folder.display()) }
-        }
+        Ok(()) => Diagnostic::judged(true, format!("{key}: {} can be written", folder.display())),
+        Err(error) => Diagnostic::judged(false, format!("{key}: {} cannot be written: {error}", folder.display())),
     }
 }
