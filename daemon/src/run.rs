@@ -3,6 +3,7 @@
 //! Must not: wait for anything but its inbox and its next deadline.
 
 mod leave;
+mod parts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::downlink::Outbox;
-use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
+use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
+use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, identity};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
@@ -24,6 +25,7 @@ use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, dea
 use crate::storage::Storage;
 use crate::systemd::Manager;
 use crate::time::Timestamp;
+pub use parts::Parts;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -53,26 +55,6 @@ pub struct Loop {
     manager: Manager,
 }
 
-/// What the loop is made of.
-pub struct Parts {
-    /// The clock.
-    pub clock: Clock,
-    /// The configuration, published to all who use it.
-    pub settings: watch::Sender<Arc<Settings>>,
-    /// Where the queries go once the ledger is open.
-    pub queries: watch::Sender<Option<Queries>>,
-    /// Where inputs come from.
-    pub inbox: mpsc::Receiver<Input>,
-    /// Where snapshots go.
-    pub snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The way back to the inbox, for the driver.
-    pub handle: Handle,
-    /// Trouble with Podman, noted by the driver.
-    pub health: Health,
-    /// The service manager.
-    pub manager: Manager,
-}
-
 impl Loop {
     /// A loop that has not opened its ledger.
     #[must_use]
@@ -93,7 +75,7 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
-            config_trouble: None,
+            config_trouble: parts.config_trouble,
             outbox_trouble: None,
             manager: parts.manager,
         }
@@ -123,7 +105,9 @@ impl Loop {
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let settings = self.settings.borrow().clone();
         let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
-        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open_with(&settings.state_dir, layout)?;
+        let (mut ledger, Found { board, last_boot, latest, mut notes }) =
+            Ledger::open_with(&settings.state_dir, layout)?;
+        let ledger_id = identity::of(&settings.state_dir, &mut notes);
         for note in notes {
             tracing::warn!("{note}");
         }
@@ -140,6 +124,7 @@ impl Loop {
         tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
         self.board = board;
         self.storage.open(ledger);
+        self.driver = self.driver.of_ledger(ledger_id);
         if rebooted {
             self.step(Event::Rebooted);
         }
@@ -310,7 +295,10 @@ impl Loop {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
-        let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
+        let ledger = self.driver.ledger().filter(|_| !self.storage.fails());
+        let orphans_removed = self.health.orphans_removed();
+        let snapshot =
+            Snapshot { generation, cursor, ledger, board, troubles, away, orphans_removed, clock: self.clock };
         self.manager.status(&snapshot.line());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
@@ -322,11 +310,9 @@ impl Loop {
     fn troubles(&self) -> Vec<Trouble> {
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
         let engines = self.health.troubles(&self.settings.borrow().nodes);
-        let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
         let outbox = self.outbox_trouble.clone().map(|why| (TroubleName::OutboxFull, why));
-        let others = config.into_iter().chain(outbox).chain(engines);
-        let others = others.map(|(name, message)| Trouble { name, message });
-        self.storage.troubles().into_iter().chain(others).collect()
+        let others = config.into_iter().chain(outbox).map(|(name, message)| Trouble { name, message });
+        self.storage.troubles().into_iter().chain(others).chain(engines).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {
@@ -344,7 +330,7 @@ impl Loop {
             }
             Err(why) => {
                 tracing::error!(%why, "the configuration cannot be used; the last good one holds");
-                self.config_trouble = Some(format!("{why}; the last good configuration holds"));
+                self.config_trouble = Some(config::holds(&why));
             }
         }
         self.publish();

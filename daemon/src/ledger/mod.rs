@@ -11,6 +11,7 @@ mod compact;
 mod error;
 mod frame;
 mod heal;
+pub mod identity;
 mod index;
 mod journal;
 mod lock;
