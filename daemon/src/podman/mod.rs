@@ -1,14 +1,16 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `launch` starts them, `report` files reports,
-//! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `launch` starts them,
+//! `report` files reports, [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
 //! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
-//! what an attempt used; [`health`] knows which Podman answers.
+//! what an attempt used; [`health`] knows which Podman answers; [`orphans`] removes what
+//! no execution wants any more; [`leftovers`] names what a Podman that was killed left, [`board`] looks for it.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod accounting;
 pub mod api;
+pub mod board;
 mod clear;
 pub mod console;
 pub mod create;
@@ -22,6 +24,8 @@ pub mod health;
 pub mod images;
 mod inspected;
 mod launch;
+pub mod leftovers;
+pub mod orphans;
 pub mod prepare;
 mod report;
 mod turns;
