@@ -16,14 +16,14 @@ mod intake;
 mod leave;
 #[path = "faults/leftovers.rs"]
 mod leftovers;
+#[path = "support/line.rs"]
+mod line;
 #[path = "faults/orphans.rs"]
 mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
 #[path = "faults/storage.rs"]
 mod storage;
-#[path = "support/line.rs"]
-mod line;
 #[path = "faults/time.rs"]
 mod time;
 #[path = "faults/tool.rs"]

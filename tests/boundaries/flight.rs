@@ -1,10 +1,10 @@
 //! The sequence that is struck, and what must be true of it afterwards.
 
-use std::sync::OnceLock;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
