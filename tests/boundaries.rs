@@ -28,7 +28,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use flight::Landing;
 
 /// Boards that fly at once: more would make each other late on two cores.
-const BOARDS: usize = 6;
+const BOARDS: usize = 5;
 /// Points of one test that are tried at once.
 const LANES: usize = 3;
 /// A sequence has far fewer points; a flight that never ends untouched is a mistake of the test.

@@ -78,7 +78,7 @@ fn daemon_killed_at_every_change_of_a_file_runs_everything_once() {
 }
 
 /// The life of a flight, and some time behind it.
-const LIFE_MS: usize = 7000;
+const LIFE_MS: usize = 9000;
 
 #[test]
 fn daemon_killed_at_random_instants_runs_everything_once() {

@@ -12,10 +12,10 @@ use crate::line::{Line, lined};
 use crate::support::{Board, at, pod, text, until};
 use crate::truth::{has_no_gap, nothing_left, outbox_is_complete, reason};
 
-/// A minute passes in 4 s: the pod that outlives its `max_duration` gets TERM after 4 s; KILL would come 4 s later.
-const CONFIG: &str = "time_scale: 15\nstop_grace_seconds: 60";
-/// The budget of that pod's step is 360 s: 24 s here. When this much of it is over, TERM can come early.
-const LATE_SECONDS: f64 = 16.0;
+/// A minute passes in 6 s: the pod that outlives its `max_duration` gets TERM after 6 s; KILL would come 6 s later.
+const CONFIG: &str = "time_scale: 10\nstop_grace_seconds: 60";
+/// The budget of that pod's step is 360 s: 36 s here. When this much of it is over, TERM comes early or not at all.
+const LATE_SECONDS: f64 = 24.0;
 
 /// How a flight ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub(crate) enum Landing {
 
 /// Its steps, in order.
 const STEPS: [&str; 5] = ["UP", "A", "T", "C", "DOWN"];
+/// How a flight goes that nobody strikes.
+const INTENDED: &str = "UP succeeded, A succeeded, T failed, C failed, DOWN succeeded; failed timeout; T timeout, C 7; \
+                        started a c t; ended a c t; said out; archive true";
 /// Those of them that run a pod, and the line that each pod writes.
 const PODS: [(usize, &str); 3] = [(1, "a"), (2, "t"), (3, "c")];
 
@@ -104,33 +107,45 @@ impl Flight {
         self.board.ask(&["submit", &self.bundle])
     }
 
-    /// Waits for the end. Every pod ran once, every step ended as it had to, and all of it is told.
+    /// Waits for the end, and looks how it went: all of it must be true, whichever it is.
     pub(crate) fn lands(&self) -> Landing {
         let id = self.id();
         let status = self.board.ended(&id);
         self.is_truthful(&id, &status);
+        let went = self.went(&id, &status);
+        if went == INTENDED {
+            return Landing::Whole;
+        }
+        let is_lost = |(step, _)| {
+            at(&status, &format!("/steps/{step}/jobs/0/reason")).get("name").is_some_and(|name| name == "lost")
+        };
+        if PODS.into_iter().any(is_lost) {
+            return Landing::Lost;
+        }
         if seconds(at(&status, "/steps/2")) > LATE_SECONDS {
             return Landing::Late;
         }
-        let lost = |(step, _)| {
-            at(&status, &format!("/steps/{step}/jobs/0/reason")).get("name").is_some_and(|name| name == "lost")
-        };
-        if PODS.into_iter().any(lost) {
-            return Landing::Lost;
-        }
-        let told = || format!("{status:#}\n{:#}\n{}", self.board.json(&["history", &id]), self.board.log());
-        let states: Vec<&Value> =
-            at(&status, "/steps").as_array().expect("steps").iter().map(|step| at(step, "/state")).collect();
-        assert_eq!(states, ["succeeded", "succeeded", "failed", "failed", "succeeded"], "{}", told());
-        assert_eq!(reason(&status, "/steps/2/jobs/0"), "timeout", "{}", told());
-        assert_eq!(at(&status, "/steps/3/jobs/0/exit_code"), 7, "{}", told());
-        assert_eq!(at(&status, "/state"), "failed");
-        assert_eq!(reason(&status, ""), "timeout");
-        assert_eq!(self.lines("starts"), ["a", "c", "t"], "not each pod ran once\n{}", told());
-        assert_eq!(self.lines("ends"), ["a", "c", "t"], "not each pod came to its end\n{}", told());
-        assert_eq!(self.board.ask(&["logs", &format!("{id}.A")]), "out");
-        assert!(self.board.outbox(&id).join("DOWN.tar").exists());
-        Landing::Whole
+        let history = self.board.json(&["history", &id]);
+        panic!("it went so:\n{went}\nand not so:\n{INTENDED}\n{status:#}\n{history:#}\n{}", self.board.log());
+    }
+
+    /// How it went, in a few words.
+    fn went(&self, id: &str, status: &Value) -> String {
+        let word = |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let states = (0..STEPS.len()).map(|step| format!("{} {}", STEPS[step], word(&format!("/steps/{step}/state"))));
+        let of_job = |pointer: &str| status.pointer(&format!("/steps/{pointer}")).cloned().unwrap_or_default();
+        format!(
+            "{}; {} {}; T {}, C {}; started {}; ended {}; said {}; archive {}",
+            states.collect::<Vec<_>>().join(", "),
+            word("/state"),
+            word("/reason/name"),
+            word("/steps/2/jobs/0/reason/name"),
+            of_job("3/jobs/0/exit_code"),
+            self.lines("starts").join(" "),
+            self.lines("ends").join(" "),
+            text(&self.board.tool(&["logs", &format!("{id}.A")]).stdout),
+            self.board.outbox(id).join("DOWN.tar").exists(),
+        )
     }
 
     /// What must be true however it went: nothing ran twice, what the ledger says of each pod agrees with what that pod
