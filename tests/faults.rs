@@ -14,6 +14,8 @@ mod intake;
 mod leave;
 #[path = "faults/pods.rs"]
 mod pods;
+#[path = "faults/poison.rs"]
+mod poison;
 #[path = "faults/storage.rs"]
 mod storage;
 #[path = "faults/tool.rs"]

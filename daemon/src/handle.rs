@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
-use crate::sequence::{Board, Event, Outcome, Refusal};
+use crate::sequence::{Board, Event, Execution, Outcome, Refusal};
 use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
@@ -73,11 +73,23 @@ pub enum TroubleName {
     ConfigInvalid,
     /// A Podman does not answer.
     EngineUnreachable,
+    /// An execution is in quarantine.
+    Quarantined,
+}
+
+impl Trouble {
+    /// That an execution is in quarantine, if it is.
+    #[must_use]
+    pub fn of_quarantine(execution: &Execution) -> Option<Self> {
+        let (plan, reason) = (&execution.plan, outcome::quarantine(execution)?);
+        let whose = format!("execution {} ({}/{})", plan.execution, plan.tenant, plan.operation.id);
+        Some(Self { name: TroubleName::Quarantined, message: format!("{whose} is in quarantine: {}", reason.message) })
+    }
 }
 
 impl TroubleName {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LedgerUnavailable,
         Self::DiskFull,
         Self::JournalDamaged,
@@ -85,6 +97,7 @@ impl TroubleName {
         Self::IndexUnavailable,
         Self::ConfigInvalid,
         Self::EngineUnreachable,
+        Self::Quarantined,
     ];
 
     /// Its name.
@@ -98,6 +111,7 @@ impl TroubleName {
             Self::IndexUnavailable => "index_unavailable",
             Self::ConfigInvalid => "config_invalid",
             Self::EngineUnreachable => "engine_unreachable",
+            Self::Quarantined => "quarantined",
         }
     }
 }

@@ -53,6 +53,28 @@ fn journal_of_version_1_is_read_and_goes_on_as_the_newest() {
     assert_eq!(versions, [1, VERSION]);
 }
 
+/// Version 2: a real run of three operations: one failed (an array, a retry, a condition), one is held, one was purged.
+const V2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ledger/fixtures/v2");
+
+#[test]
+fn journal_of_version_2_is_read_and_goes_on_as_the_newest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(V2, folder.path());
+    let (mut ledger, found) = Ledger::open(folder.path()).expect("opens");
+    assert_eq!(found.notes, Vec::<String>::new());
+    let mut board = found.board;
+    assert_eq!((board.live.len(), board.ended.len(), ledger.cursor()), (1, 2, 69));
+    let queries = ledger.queries().expect("an index");
+    let kept = queries.index().get("01a2007f-b721-7146-af55-67d5d1ce7e94".parse().expect("a UUID")).expect("readable");
+    assert_eq!(kept.expect("there").status.state.as_str(), "failed");
+    accept(&mut ledger, &mut board, 100);
+    let cursors: Vec<u64> = queries.events(0, 1000).expect("readable").into_iter().map(|(cursor, _)| cursor).collect();
+    assert_eq!(cursors, (1..=ledger.cursor()).collect::<Vec<_>>(), "without a gap from one version to the next");
+    let versions: Vec<u32> =
+        check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
+    assert_eq!(versions, [2, VERSION]);
+}
+
 #[test]
 fn journal_of_version_1_with_a_torn_tail_is_cut_as_ever() {
     let folder = tempfile::tempdir().expect("a folder");
