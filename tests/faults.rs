@@ -20,6 +20,8 @@ mod leftovers;
 mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
+#[path = "faults/poison.rs"]
+mod poison;
 #[path = "faults/storage.rs"]
 mod storage;
 #[path = "faults/time.rs"]
