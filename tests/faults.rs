@@ -22,6 +22,8 @@ mod orphans;
 mod pods;
 #[path = "faults/storage.rs"]
 mod storage;
+#[path = "faults/time.rs"]
+mod time;
 #[path = "faults/tool.rs"]
 mod tool;
 #[path = "faults/wire.rs"]
