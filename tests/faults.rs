@@ -18,6 +18,8 @@ mod pods;
 mod poison;
 #[path = "faults/storage.rs"]
 mod storage;
+#[path = "faults/time.rs"]
+mod time;
 #[path = "faults/tool.rs"]
 mod tool;
 #[path = "faults/wire.rs"]
