@@ -142,7 +142,9 @@ impl Draft<'_> {
         let halts = |(step, _): &(usize, usize)| gate::halt_for(execution, *step).map(|halt| (*step, halt));
         let halted: BTreeMap<usize, &Halt> = members.iter().filter_map(halts).collect();
         if !halted.is_empty() {
-            return halted.into_iter().try_for_each(|(step, halt)| self.halt_step(execution, step, &gate::halted(halt)));
+            return halted
+                .into_iter()
+                .try_for_each(|(step, halt)| self.halt_step(execution, step, &gate::halted(halt)));
         }
         if members.iter().any(|member| known(member).ended()) {
             let reason = || Reason::new(Name::GroupMember, "another pod of its group was ended before it started");
@@ -154,7 +156,11 @@ impl Draft<'_> {
         let ready = members.iter().all(|member| gate::may_repeat(known(member), self.now));
         let wanted: Vec<&PlannedJob> =
             members.iter().map(|(step, job)| &execution.plan.steps[*step].jobs()[*job]).collect();
-        if execution.phase != Phase::Open || !ready || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
+        if execution.phase != Phase::Open
+            || !ready
+            || !gate::has_room(execution, wanted.len())
+            || self.conflict(&wanted)
+        {
             return Ok(());
         }
         for (step, job) in members {
