@@ -33,10 +33,11 @@ test-mpi:
 	bash tests/testbed/mpi.sh
 	$(CARGO) test --locked --test mpi -- --ignored
 
-# The long form of tests/torture.rs; see docs/reliability.md.
+# The long form of tests/torture.rs and tests/power.rs; see docs/reliability.md.
 torture:
 	bash tests/testbed/up.sh
 	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture -- --nocapture
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test power -- --nocapture
 
 install: build
 	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/perigee $(BUILT)/perigeed
