@@ -91,6 +91,11 @@ impl Podman {
         Self { socket: socket.to_owned(), child }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Freezes it: it accepts connections and never answers.
     pub fn freeze(&self) {
         signal(self.child.id(), "STOP");
@@ -131,6 +136,8 @@ pub struct Board {
     pub network: String,
     /// Its own, because all boards share the bed's volumes.
     pub tenant: String,
+    /// What its daemon logs.
+    pub log_level: &'static str,
     daemon: Option<Child>,
 }
 
@@ -153,7 +160,8 @@ impl Board {
         let podman = Podman::start(&folder.path().join("podman.sock"));
         let name = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
         let tenant = format!("t{}", name.trim_start_matches("pg").to_lowercase());
-        let board = Self { folder, podman, network: format!("test-{name}"), tenant, daemon: None };
+        let board =
+            Self { folder, podman, network: format!("test-{name}"), tenant, log_level: "perigee=debug", daemon: None };
         board.write_config(config);
         board
     }
@@ -188,7 +196,7 @@ impl Board {
         let child = Command::new(env!("CARGO_BIN_EXE_perigeed"))
             .arg("--config")
             .arg(self.path("perigee.yaml"))
-            .env("PERIGEE_LOG", "perigee=debug")
+            .env("PERIGEE_LOG", self.log_level)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
