@@ -94,7 +94,7 @@ pub fn turnaround(image: &Image) -> Found {
 pub fn submit(image: &Image) -> Found {
     let rig = Rig::new(image);
     let (mut ours, mut run, mut bare) = (vec![], vec![], vec![]);
-    let (mut noticed, mut waited, mut told) = (vec![], vec![], vec![]);
+    let (mut noticed, mut waited, mut told, mut calls) = (vec![], vec![], vec![], vec![]);
     for round in 0..LAUNCHES {
         let name = format!("p{round}");
         let bundle = rig.board.pack(&rig.task("S0", &name, SHORT_MS)).display().to_string();
@@ -114,17 +114,10 @@ pub fn submit(image: &Image) -> Found {
         assert!(rig.podman_run(&["--rm"], &name, SHORT_MS).wait().expect("podman ran").success());
         run.push(ms(start, rig.stamped(&[name])[0].start));
 
-        let name = format!("b{round}");
-        let start = machine::now();
-        let id = [rig.create(&name, SHORT_MS)];
-        rig.all(&id, "init");
-        rig.all(&id, "start");
-        rig.wait(&id[0]);
-        let back = machine::now();
-        let stamp = rig.stamped(&[name])[0];
-        bare.push(ms(start, stamp.start));
-        waited.push(ms(stamp.end, back));
-        rig.remove(&id);
+        let call = bare_launch(&rig, &format!("b{round}"));
+        bare.push(ms(call.begun, call.stamp.start));
+        waited.push(ms(call.stamp.end, call.waited));
+        calls.extend([call.parts]);
     }
     let launch = Row::of("`perigee submit` begins → first instruction of the first pod, ms", Series::of(ours))
         .beside("create + init + start over the API", Series::of(bare))
@@ -134,7 +127,35 @@ pub fn submit(image: &Image) -> Found {
         .beside("Podman's wait call", waited.clone());
     let told = Row::of("process gone → `perigee wait` has returned, ms", Series::of(told))
         .beside("Podman's wait call", waited);
-    Found { rows: vec![launch.goal(Goal::Within(1.1)), exit.goal(Goal::AtMost(10.0)), told], notes: vec![] }
+    Found { rows: vec![launch.goal(Goal::Within(1.1)), exit.goal(Goal::AtMost(10.0)), told], notes: split(&calls) }
+}
+
+fn split(calls: &[[f64; 3]]) -> Vec<String> {
+    let of = |part: usize| Series::of(calls.iter().map(|call| call[part])).shown();
+    vec![format!("bare API, ms: create {}, init {}, start {}", of(0), of(1), of(2))]
+}
+
+/// One container by the bare API, from its making to its end.
+struct Bare {
+    begun: i128,
+    stamp: Stamp,
+    waited: i128,
+    parts: [f64; 3],
+}
+
+fn bare_launch(rig: &Rig<'_>, name: &str) -> Bare {
+    let begun = machine::now();
+    let id = [rig.create(name, SHORT_MS)];
+    let created = machine::now();
+    rig.all(&id, "init");
+    let initialised = machine::now();
+    rig.all(&id, "start");
+    let started = machine::now();
+    rig.wait(&id[0]);
+    let waited = machine::now();
+    let stamp = rig.stamped(&[name.to_owned()])[0];
+    rig.remove(&id);
+    Bare { begun, stamp, waited, parts: [ms(begun, created), ms(created, initialised), ms(initialised, started)] }
 }
 
 fn spread(stamps: &[Stamp]) -> f64 {

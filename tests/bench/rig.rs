@@ -285,3 +285,14 @@ impl<'a> Rig<'a> {
         (0..times).flat_map(|_| paths.iter().map(ask)).collect()
     }
 }
+
+impl Drop for Rig<'_> {
+    fn drop(&mut self) {
+        // What a measurement that failed left; the board removes the rest.
+        let pods = listed(&["pod", "ls", "--format", "{{.Name}}"]);
+        let own = format!("{}-", self.board.tenant);
+        for name in pods.lines().filter(|name| name.starts_with(&own)) {
+            let _ = Command::new("podman").envs(bed_environment()).args(["pod", "rm", "--force", "--time=0", name]).output();
+        }
+    }
+}
