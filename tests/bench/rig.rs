@@ -292,7 +292,10 @@ impl Drop for Rig<'_> {
         let pods = listed(&["pod", "ls", "--format", "{{.Name}}"]);
         let own = format!("{}-", self.board.tenant);
         for name in pods.lines().filter(|name| name.starts_with(&own)) {
-            let _ = Command::new("podman").envs(bed_environment()).args(["pod", "rm", "--force", "--time=0", name]).output();
+            let _ = Command::new("podman")
+                .envs(bed_environment())
+                .args(["pod", "rm", "--force", "--time=0", name])
+                .output();
         }
     }
 }
