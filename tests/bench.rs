@@ -62,10 +62,23 @@ fn a_row_says_which_goals_are_reached_and_how_the_machine_was() {
         "| gap, ms | 20.0 | fast 30.0: 1.50×; slow 80.0: 4.00× | ≤ 20.0; ≥ 2.00× ahead of the best; \
          ≤ 0.500 × fast (is 0.667) | yes; no; no | quiet |"
     );
-    row.load = Some(1.25);
+    row.loaded(Some(1.25));
     assert!(row.markdown().ends_with("| loaded (1.2 cores busy) |"), "{}", row.markdown());
     let alone = Row::of("size, MB", Series::of([4.0]));
     assert_eq!(table(&[alone]).lines().count(), 3);
+}
+
+#[test]
+fn what_counts_the_whole_machine_is_not_told_of_a_busy_one() {
+    let row = || {
+        Row::of("time, ms", Series::of([3.0])).beside("other", Series::of([6.0])).goal(Goal::Within(0.8)).of_machine()
+    };
+    let (mut quiet, mut busy) = (row(), row());
+    quiet.loaded(None);
+    assert_eq!(quiet, row());
+    busy.loaded(Some(0.9));
+    let shown = "| time, ms | not measured | other not measured | ≤ 0.800 × other | ? | loaded (0.9 cores busy) |";
+    assert_eq!(busy.markdown(), shown);
 }
 
 #[test]

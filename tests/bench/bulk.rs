@@ -19,7 +19,11 @@ use crate::support::{at, podman, until};
 const BYTES: usize = 1 << 30;
 const BLOCK: usize = 1 << 20;
 const ROUNDS: usize = 3;
-const REFERENCE: &str = "localhost/bench-bulk:1";
+
+/// What the archive calls its image; of this process, since the store may be another's, too.
+fn reference() -> String {
+    format!("localhost/bench-bulk-{}:1", std::process::id())
+}
 
 /// Writes and digests.
 struct Digesting<W> {
@@ -75,7 +79,7 @@ fn archive(folder: &Path) -> io::Result<PathBuf> {
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
     });
-    let manifest = json!([{"Config": "config.json", "RepoTags": [REFERENCE], "Layers": ["layer.tar"]}]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [reference()], "Layers": ["layer.tar"]}]);
     let path = folder.join("bulk.tar");
     let mut whole = tar::Builder::new(io::BufWriter::with_capacity(BLOCK, File::create(&path)?));
     for (name, document) in [("config.json", config), ("manifest.json", manifest)] {
@@ -166,7 +170,7 @@ pub fn load(image: &Image) -> Found {
         let start = machine::now();
         podman(&["load", "--quiet", "--input", &path.display().to_string()]);
         other.push(machine::since(start));
-        podman(&["rmi", REFERENCE]);
+        podman(&["rmi", &reference()]);
     }
     let status = rig.board.json(&["status"]);
     assert_eq!(at(&status, "/health"), "ok", "{status:#}");

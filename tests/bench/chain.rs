@@ -88,7 +88,7 @@ pub fn chain(image: &Image) -> Found {
     ];
     let rows = vec![
         pace.beside(RUN, Series::of(other.pace)).goal(Goal::Ahead(1.5)),
-        cpu.beside(RUN, Series::of(other.machine_ms)).goal(Goal::Within(0.8)),
+        cpu.beside(RUN, Series::of(other.machine_ms)).goal(Goal::Within(0.8)).of_machine(),
         own.goal(Goal::AtMost(10.0)),
         flash.goal(Goal::AtMost(16.0)),
     ];

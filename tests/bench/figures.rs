@@ -84,7 +84,9 @@ pub struct Row {
     pub others: Vec<(&'static str, Series)>,
     /// What is to be reached.
     pub goals: Vec<Goal>,
-    /// How busy the machine was before, if it was not quiet.
+    /// Whether it counts what the whole machine does: on a busy one that says nothing.
+    pub of_machine: bool,
+    /// How many processors were busy with something else, if the machine was not quiet.
     pub load: Option<f64>,
 }
 
@@ -104,6 +106,21 @@ impl Row {
     pub fn goal(mut self, goal: Goal) -> Self {
         self.goals.push(goal);
         self
+    }
+
+    /// Of the whole machine.
+    pub fn of_machine(mut self) -> Self {
+        self.of_machine = true;
+        self
+    }
+
+    /// Notes that the machine was busy with something else; what counts all of it is then not measured.
+    pub fn loaded(&mut self, busy: Option<f64>) {
+        self.load = busy;
+        if self.of_machine && busy.is_some() {
+            self.ours = Series::default();
+            self.others.iter_mut().for_each(|(_, other)| *other = Series::default());
+        }
     }
 
     /// Whether a goal is reached, where that can be said, and how it reads.

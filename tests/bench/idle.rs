@@ -2,6 +2,7 @@
 //!
 //! Must not: look while something is still going on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -55,6 +56,11 @@ pub fn idle(image: &Image) -> Found {
     ];
     let service = "Podman's service itself, processor time in % of one";
     found.notes.push(format!("{service}: nothing running {:.3}, 5 pods {:.3}", nothing.service, five.service));
+    for (when, window) in [("nothing running", &nothing), ("5 pods running", &five)] {
+        let threads = window.woken.iter().map(|(name, wakes)| format!("{name} {wakes:.0}")).collect::<Vec<_>>();
+        let length = Window::LENGTH.as_secs();
+        found.notes.push(format!("idle, {when}: wake-ups in {length} s by thread: {}", threads.join(", ")));
+    }
     found
 }
 
@@ -63,14 +69,15 @@ struct Window {
     pss: f64,
     cpu: f64,
     wakes: f64,
+    woken: BTreeMap<String, f64>,
     connections: usize,
     service: f64,
 }
 
 impl Window {
-    const ALIVE_MS: u32 = 60_000;
-    /// For what the last event caused to be over.
-    const SETTLE: Duration = Duration::from_secs(5);
+    const ALIVE_MS: u32 = 90_000;
+    /// For what the last event caused to be over: threads without work leave after ten seconds.
+    const SETTLE: Duration = Duration::from_secs(13);
     const LENGTH: Duration = Duration::from_secs(20);
 
     fn look(rig: &Rig<'_>) -> Self {
@@ -79,12 +86,14 @@ impl Window {
         let (start, before, of_service) = (machine::now(), machine::threads(daemon), machine::threads(service));
         thread::sleep(Self::LENGTH);
         let (took, after, then) = (machine::since(start), machine::threads(daemon), machine::threads(service));
+        let woken = after.woken_since(&before);
         Self {
             pss: machine::pss_mb(daemon),
-            cpu: (after.cpu_ms - before.cpu_ms) / took * 100.0,
-            wakes: (after.wakes - before.wakes) / took * 1000.0,
+            cpu: after.ran_since(&before) / took * 100.0,
+            wakes: woken.values().sum::<f64>() / took * 1000.0,
+            woken,
             connections: machine::connections(&rig.board.podman.socket.display().to_string()),
-            service: (then.cpu_ms - of_service.cpu_ms) / took * 100.0,
+            service: then.ran_since(&of_service) / took * 100.0,
         }
     }
 

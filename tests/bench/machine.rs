@@ -2,6 +2,8 @@
 //!
 //! Must not: change anything, but for the mark of a process's highest memory.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +17,7 @@ const TICK_MS: f64 = 10.0;
 /// How long the machine is looked at before it is called busy or quiet.
 const LOOK: Duration = Duration::from_millis(700);
 /// Looks that a busy machine gets to become quiet.
-const LOOKS: u32 = 20;
+const LOOKS: u32 = 15;
 /// Processors that may be busy on a quiet machine.
 const QUIET: f64 = 0.25;
 
@@ -70,18 +72,23 @@ pub fn busy_ms() -> f64 {
     [0, 1, 2, 5, 6].iter().filter_map(|place| ticks.get(*place)).sum::<f64>() * TICK_MS
 }
 
+/// How many processors are busy, over a short while.
+fn busy() -> f64 {
+    let (start, before) = (now(), busy_ms());
+    thread::sleep(LOOK);
+    (busy_ms() - before) / since(start)
+}
+
 /// Waits a while for the machine to become quiet; how many processors are busy if it does not.
 pub fn settle() -> Option<f64> {
-    let mut busy = 0.0;
-    for _ in 0..LOOKS {
-        let (start, before) = (now(), busy_ms());
-        thread::sleep(LOOK);
-        busy = (busy_ms() - before) / since(start);
-        if busy <= QUIET {
+    let mut found = busy();
+    for _ in 1..LOOKS {
+        if found <= QUIET {
             return None;
         }
+        found = busy();
     }
-    Some(busy)
+    (found > QUIET).then_some(found)
 }
 
 /// One line: the load averages.
@@ -102,23 +109,41 @@ pub fn process_ms(pid: u32) -> (f64, f64) {
     }
 }
 
-/// What the threads of a process have done.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Threads {
-    /// Processor time in milliseconds.
-    pub cpu_ms: f64,
-    /// How often one of them was woken.
-    pub wakes: f64,
-}
+/// What the threads of a process have done so far: name, processor time in milliseconds, how often it was woken.
+pub struct Threads(BTreeMap<OsString, (String, f64, f64)>);
 
-/// What the threads of a process have done so far.
+/// The threads of a process now.
 pub fn threads(pid: u32) -> Threads {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks.fold(Threads::default(), |sum, task| {
-        let ran = field(&read(task.path().join("schedstat")), "");
+    let done = |task: fs::DirEntry| {
+        let ran = field(&read(task.path().join("schedstat")), "") / 1e6;
         let wakes = field(&read(task.path().join("status")), "voluntary_ctxt_switches:");
-        Threads { cpu_ms: sum.cpu_ms + ran / 1e6, wakes: sum.wakes + wakes }
-    })
+        (task.file_name(), (read(task.path().join("comm")).trim().to_owned(), ran, wakes))
+    };
+    Threads(tasks.map(done).collect())
+}
+
+impl Threads {
+    /// What they have done since an earlier look. A thread that is gone counts no more.
+    fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a str, f64, f64)> {
+        self.0.iter().map(|(id, (name, ran, wakes))| {
+            let (_, ran_before, woken_before) = before.0.get(id).cloned().unwrap_or_default();
+            (name.as_str(), ran - ran_before, wakes - woken_before)
+        })
+    }
+
+    /// Processor time since an earlier look, in milliseconds.
+    pub fn ran_since(&self, before: &Self) -> f64 {
+        self.since(before).map(|(_, ran, _)| ran).sum()
+    }
+
+    /// Wake-ups since an earlier look, by the name of the thread.
+    pub fn woken_since(&self, before: &Self) -> BTreeMap<String, f64> {
+        let mut found: BTreeMap<String, f64> = BTreeMap::new();
+        self.since(before).for_each(|(name, _, wakes)| *found.entry(name.to_owned()).or_default() += wakes);
+        found.retain(|_, wakes| *wakes > 0.0);
+        found
+    }
 }
 
 /// Proportional memory of a process, in megabytes.

@@ -70,7 +70,9 @@ fn measure(name: &str, measurement: Measurement, image: &Image) -> Option<Found>
     println!("\n== {name} (load average {}; {state})", machine::load());
     let start = machine::now();
     let mut found = panic::catch_unwind(AssertUnwindSafe(|| measurement(image))).ok()?;
-    found.rows.iter_mut().for_each(|row| row.load = busy);
+    // Who came meanwhile may still be there; what the measurement itself left is soon over.
+    let busy = busy.or_else(machine::settle);
+    found.rows.iter_mut().for_each(|row| row.loaded(busy));
     found.rows.iter().for_each(|row| println!("{}", row.markdown()));
     found.notes.iter().for_each(|note| println!("  {note}"));
     println!("   took {:.0} s", machine::since(start) / 1000.0);
