@@ -16,6 +16,8 @@ mod leave;
 mod pods;
 #[path = "faults/storage.rs"]
 mod storage;
+#[path = "faults/time.rs"]
+mod time;
 #[path = "faults/tool.rs"]
 mod tool;
 #[path = "faults/wire.rs"]

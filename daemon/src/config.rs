@@ -11,6 +11,7 @@ mod retention;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use instruments::{InstrumentsFragment, settle_fisheye};
 use limits::LimitsFragment;
@@ -144,6 +145,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// Running time that a power cut may leave uncounted at most.
+    pub uncounted: Duration,
     /// What pods may ask for.
     pub policy: Policy,
     /// Group whose members may use the control socket.
@@ -277,6 +280,9 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            uncounted: Duration::from_secs(
+                bounded("limits.uncounted_seconds", self.limits.uncounted_seconds, 60, 1..=3600)?.into(),
+            ),
             policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
@@ -381,6 +387,7 @@ mod tests {
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
         assert!(limits.downlink_bytes.is_some());
+        assert!(limits.uncounted_seconds.is_some());
         let kept = shipped.retention;
         assert!(kept.executions.is_some() && kept.days.is_some() && kept.log_bytes.is_some());
         assert!(kept.rejected.is_some() && kept.rejected_bytes.is_some());

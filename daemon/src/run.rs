@@ -2,6 +2,8 @@
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
+mod leave;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
-use crate::config::{OnExit, Settings};
+use crate::config::Settings;
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
-use crate::sequence::event::{Away, Target, Verb};
+use crate::sequence::event::Away;
 use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
 use crate::storage::Storage;
 use crate::systemd::Manager;
@@ -31,8 +33,6 @@ const TEND_PAUSE: Duration = Duration::from_secs(60 * 60);
 const STUCK_MAX: usize = 4096;
 /// What is still on the way when the loop has ended gets this long.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Beyond the grace, for pods to be gone when the daemon leaves with `on_exit: stop`.
-const LEAVE_MARGIN: Duration = Duration::from_secs(15);
 
 /// The daemon's heart.
 pub struct Loop {
@@ -182,7 +182,9 @@ impl Loop {
         let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
-        let all = [deadline, retry, self.manager.watchdog_pause(), Some(TEND_PAUSE)];
+        let uncounted = deadline::consumes(&self.board).then(|| self.storage.latest()).flatten();
+        let uncounted = uncounted.map(|latest| self.clock.until(latest.after(self.settings.borrow().uncounted)));
+        let all = [deadline, retry, uncounted, self.manager.watchdog_pause(), Some(TEND_PAUSE)];
         all.into_iter().flatten().min().unwrap_or(TEND_PAUSE)
     }
 
@@ -192,6 +194,10 @@ impl Loop {
         }
         if self.storage.fails() {
             return;
+        }
+        if deadline::consumes(&self.board) {
+            let uncounted = self.settings.borrow().uncounted;
+            self.storage.reached(self.clock.now().boot, uncounted);
         }
         self.tend();
         for event in std::mem::take(&mut self.stuck) {
@@ -342,43 +348,6 @@ impl Loop {
             }
         }
         self.publish();
-    }
-
-    /// Leaves: everything is committed already. Pods go on running unless configured otherwise.
-    async fn leave(mut self) {
-        let settings = self.settings.borrow().clone();
-        let longest = match settings.on_exit {
-            OnExit::Leave => Duration::ZERO,
-            OnExit::Stop => Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN,
-        };
-        self.manager.stopping(longest + SHUTDOWN);
-        if settings.on_exit == OnExit::Stop {
-            self.stop_all(longest).await;
-        }
-        self.storage.close();
-    }
-
-    async fn stop_all(&mut self, longest: Duration) {
-        let live: Vec<_> = self.board.live.keys().copied().collect();
-        for execution in live {
-            self.step(Event::Asked { execution, target: Target::Execution, verb: Verb::Stop });
-        }
-        let gone = async {
-            while !self.board.live.is_empty() {
-                self.manager.alive();
-                match tokio::time::timeout(self.pause(), self.inbox.recv()).await {
-                    Ok(Some(Input::Event(event))) => self.step(event),
-                    Ok(Some(Input::Command(_, reply))) => drop(reply),
-                    Ok(Some(Input::HealthChanged)) => self.publish(),
-                    Ok(Some(Input::Reloaded(_) | Input::Acknowledged | Input::Shutdown)) => {}
-                    Ok(None) => return,
-                    Err(_) => self.wake(),
-                }
-            }
-        };
-        if tokio::time::timeout(longest, gone).await.is_err() {
-            tracing::warn!("some pods did not end in time; the next start takes them up");
-        }
     }
 }
 

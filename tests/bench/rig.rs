@@ -83,7 +83,7 @@ impl<'a> Rig<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut board = Board::cold(config);
         prepare(&board);
-        board.log_level = LOG;
+        board.environment.push(("PERIGEE_LOG", LOG.to_owned()));
         board.start();
         let mut rig = Self { board, image, runtime, stamps: PathBuf::new(), made: Cell::new(0) };
         rig.fly(&rig.task("WARM", "warm", 0));

@@ -136,8 +136,8 @@ pub struct Board {
     pub network: String,
     /// Its own, because all boards share the bed's volumes.
     pub tenant: String,
-    /// What its daemon logs.
-    pub log_level: &'static str,
+    /// Further environment of the daemon.
+    pub environment: Vec<(&'static str, String)>,
     daemon: Option<Child>,
 }
 
@@ -160,8 +160,7 @@ impl Board {
         let podman = Podman::start(&folder.path().join("podman.sock"));
         let name = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
         let tenant = format!("t{}", name.trim_start_matches("pg").to_lowercase());
-        let board =
-            Self { folder, podman, network: format!("test-{name}"), tenant, log_level: "perigee=debug", daemon: None };
+        let board = Self { folder, podman, network: format!("test-{name}"), tenant, environment: vec![], daemon: None };
         board.write_config(config);
         board
     }
@@ -196,7 +195,8 @@ impl Board {
         let child = Command::new(env!("CARGO_BIN_EXE_perigeed"))
             .arg("--config")
             .arg(self.path("perigee.yaml"))
-            .env("PERIGEE_LOG", self.log_level)
+            .env("PERIGEE_LOG", "perigee=debug")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -60,6 +60,8 @@ fn run(folder: &std::path::Path, medium: &Medium, model: &mut Model, mut acknowl
             step(&mut ledger, model, event)?;
             acknowledged(&format!("{n}"));
         }
+        // Time goes on while nothing is decided: lost, it is noted again later.
+        let _ = ledger.reached(now().boot);
         if n % 4 == 0 {
             let gone: BTreeSet<ExecutionId> = (n - 3..n).map(id).collect();
             model.forgetting = true;
