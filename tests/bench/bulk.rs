@@ -144,7 +144,7 @@ pub fn verify(image: &Image) -> Found {
     let rows = vec![
         row.beside("`sha256sum`", Series::of(digested)).goal(Goal::Within(1.0 / 0.9)),
         intake.beside("`dd conv=fsync` of it", Series::of([copied])),
-        Row::of("the daemon's memory above idle meanwhile, at most, MB", Series::of([risen])).goal(Goal::AtMost(16.0)),
+        Row::of("the daemon's memory above idle meanwhile (intake), at most, MB", Series::of([risen])).goal(Goal::AtMost(16.0)),
     ];
     Found { rows, notes: vec![] }
 }
@@ -175,6 +175,6 @@ pub fn load(image: &Image) -> Found {
     let status = rig.board.json(&["status"]);
     assert_eq!(at(&status, "/health"), "ok", "{status:#}");
     let row = Row::of("image load of 1 GiB, ms", Series::of(ours)).beside("`podman load`", Series::of(other));
-    let memory = Row::of("the daemon's memory above idle meanwhile, at most, MB", Series::of(rises));
+    let memory = Row::of("the daemon's memory above idle meanwhile (load), at most, MB", Series::of(rises));
     Found { rows: vec![row.goal(Goal::Within(1.1)), memory.goal(Goal::AtMost(16.0))], notes: vec![] }
 }
