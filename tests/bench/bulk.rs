@@ -144,7 +144,8 @@ pub fn verify(image: &Image) -> Found {
     let rows = vec![
         row.beside("`sha256sum`", Series::of(digested)).goal(Goal::Within(1.0 / 0.9)),
         intake.beside("`dd conv=fsync` of it", Series::of([copied])),
-        Row::of("the daemon's memory above idle meanwhile (intake), at most, MB", Series::of([risen])).goal(Goal::AtMost(16.0)),
+        Row::of("the daemon's memory above idle meanwhile (intake), at most, MB", Series::of([risen]))
+            .goal(Goal::AtMost(16.0)),
     ];
     Found { rows, notes: vec![] }
 }
