@@ -151,17 +151,10 @@ pub struct Settings {
     pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
-<<<<<<< HEAD
-    /// Running time that a power cut may leave uncounted at most.
-    pub uncounted: Duration,
-    /// Resets in a row at which an execution may be running before it goes into quarantine; 0: it never does.
-    pub resets: u32,
-=======
     /// Resets in a row at which an execution may be running before it goes into quarantine; 0: it never does.
     pub resets: u32,
     /// Running time that a power cut may leave uncounted at most.
     pub uncounted: Duration,
->>>>>>> quarantine
     /// What pods may ask for.
     pub policy: Policy,
     /// Group whose members may use the control socket.
@@ -296,17 +289,10 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
-<<<<<<< HEAD
-            uncounted: Duration::from_secs(
-                bounded("limits.uncounted_seconds", self.limits.uncounted_seconds, 60, 1..=3600)?.into(),
-            ),
-            resets: bounded("limits.resets", self.limits.resets, 3, 0..=100)?,
-=======
             resets: bounded("limits.resets", self.limits.resets, 3, 0..=100)?,
             uncounted: Duration::from_secs(
                 bounded("limits.uncounted_seconds", self.limits.uncounted_seconds, 60, 1..=3600)?.into(),
             ),
->>>>>>> quarantine
             policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
