@@ -33,10 +33,10 @@ test-mpi:
 	bash tests/testbed/mpi.sh
 	$(CARGO) test --locked --test mpi -- --ignored
 
-# The long form of tests/torture.rs and tests/power.rs; see docs/reliability.md.
+# The long forms of what is cut, killed and damaged; see docs/reliability.md.
 torture:
 	bash tests/testbed/up.sh
-	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture -- --nocapture
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture --test boundaries -- --nocapture
 	PERIGEE_TORTURE=long $(CARGO) test --locked --test power -- --nocapture
 
 # Perigee beside what a user would pick instead, on real Podman: about ten minutes on a quiet machine, then a table.

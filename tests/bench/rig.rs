@@ -106,7 +106,7 @@ impl<'a> Rig<'a> {
 
     /// The Podman service's process.
     pub fn service(&self) -> u32 {
-        self.board.podman.id()
+        self.board.podman.pid()
     }
 
     /// YAML of a task whose pod lives so many milliseconds.

@@ -213,7 +213,7 @@ fn exit_text(exit: &Exit) -> String {
     }
 }
 
-/// What it means that Podman no longer has a container that was started.
+/// What it means that Podman no longer has a container that was started, or does not know of its process.
 #[must_use]
 pub fn of_loss(told: Option<StopCause>) -> Verdict {
     let after = match told {
@@ -222,7 +222,9 @@ pub fn of_loss(told: Option<StopCause>) -> Verdict {
         Some(StopCause::Gang) => " after it was told to end with its gang",
         None => "",
     };
-    let message = format!("its container was removed by somebody else{after}; how it ended cannot be known");
+    let message = format!(
+        "its container was removed, or podman was killed while it started it{after}; how it ended cannot be known"
+    );
     Verdict::Failed(Reason::new(Name::Lost, message))
 }
 

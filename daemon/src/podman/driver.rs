@@ -14,7 +14,6 @@ use super::accounting;
 use super::api::{ApiError, Endpoint};
 use super::clear::{Rest, try_clear};
 use super::export::Written;
-use super::failure;
 use super::freeze::told;
 use super::health::Health;
 use super::turns::Turns;
@@ -215,76 +214,6 @@ impl Driver {
                 other => return Some(other),
             }
         }
-    }
-
-    async fn launch(&self, execution: &Execution, members: Vec<(AttemptId, String)>, occasion: Occasion) {
-        // Look at all before starting any: the starts then follow each other without a pause.
-        let mut ready = self.not_started(execution, members).await;
-        if occasion == Occasion::Resumed && !ready.is_empty() {
-            tokio::time::sleep(SETTLE).await;
-            ready = self.not_started(execution, ready).await;
-        }
-        for (attempt, container) in ready {
-            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
-            let report = self.start(endpoint, attempt, &container).await;
-            if let Some(report) = report {
-                self.tell(attempt, report).await;
-            }
-        }
-    }
-
-    /// Those of these containers that are there and have not started; the others are told of.
-    async fn not_started(&self, execution: &Execution, members: Vec<(AttemptId, String)>) -> Vec<(AttemptId, String)> {
-        let mut ready = Vec::new();
-        for (attempt, container) in members {
-            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
-            let launching = move |board: &Board| {
-                matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }))
-            };
-            let found = self.answered(endpoint, launching, || endpoint.inspect(&container)).await;
-            match found {
-                None => {}
-                Some(Ok(found)) if found.state.has_started() => self.tell(attempt, Report::Started).await,
-                Some(Ok(_)) => ready.push((attempt, container)),
-                Some(Err(ApiError::NotFound(_))) => self.tell(attempt, Report::Lost).await,
-                Some(Err(error)) => self.tell(attempt, Report::NotStarted(failure::reason(&error))).await,
-            }
-        }
-        ready
-    }
-
-    /// Starts a container. When the answer to that is lost, inspect says whether its process has lived.
-    async fn start(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        let Err(error) = endpoint.start(container).await else {
-            return Some(Report::Started);
-        };
-        let launching =
-            |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }));
-        let found = self.answered(endpoint, launching, || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) if error.unreachable() => return self.start_again(endpoint, attempt, container).await,
-            Ok(_) => Report::NotStarted(failure::reason(&error)),
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(_) => Report::NotStarted(failure::reason(&error)),
-        })
-    }
-
-    /// A start that was not answered may still be on its way: only when it has had its time, a second one is safe.
-    async fn start_again(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        tokio::time::sleep(SETTLE).await;
-        let launching =
-            |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }));
-        let found = self.answered(endpoint, launching, || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) => match endpoint.start(container).await {
-                Ok(()) => Report::Started,
-                Err(again) => Report::NotStarted(failure::reason(&again)),
-            },
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(error) => Report::NotStarted(failure::reason(&error)),
-        })
     }
 
     async fn watch(&self, execution: &Execution, attempt: AttemptId, container: &str) {

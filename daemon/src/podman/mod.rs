@@ -1,8 +1,8 @@
 //! Shell: effects become libpod calls, answers become events. All knowledge of Podman stays in this folder.
 //!
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
-//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
-//! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
+//! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `launch` starts them,
+//! `report` files reports, [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
 //! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
 //! what an attempt used; [`health`] knows which Podman answers; [`orphans`] removes what
 //! no execution wants any more; [`leftovers`] names what a Podman that was killed left, [`board`] looks for it.
@@ -23,6 +23,7 @@ pub mod gang;
 pub mod health;
 pub mod images;
 mod inspected;
+mod launch;
 pub mod leftovers;
 pub mod orphans;
 pub mod prepare;
