@@ -12,7 +12,8 @@ use crate::config::Settings;
 use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
-use crate::sequence::{Board, Event, Outcome, Refusal};
+use crate::sequence::orphan::LedgerId;
+use crate::sequence::{Board, Event, Execution, Outcome, Refusal};
 use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
@@ -73,11 +74,25 @@ pub enum TroubleName {
     ConfigInvalid,
     /// A Podman does not answer.
     EngineUnreachable,
+    /// A container that no execution wants any more cannot be removed.
+    OrphanLeft,
+    /// An execution is in quarantine.
+    Quarantined,
+}
+
+impl Trouble {
+    /// That an execution is in quarantine, if it is.
+    #[must_use]
+    pub fn of_quarantine(execution: &Execution) -> Option<Self> {
+        let (plan, reason) = (&execution.plan, outcome::quarantine(execution)?);
+        let whose = format!("execution {} ({}/{})", plan.execution, plan.tenant, plan.operation.id);
+        Some(Self { name: TroubleName::Quarantined, message: format!("{whose} is in quarantine: {}", reason.message) })
+    }
 }
 
 impl TroubleName {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::LedgerUnavailable,
         Self::DiskFull,
         Self::JournalDamaged,
@@ -85,6 +100,8 @@ impl TroubleName {
         Self::IndexUnavailable,
         Self::ConfigInvalid,
         Self::EngineUnreachable,
+        Self::OrphanLeft,
+        Self::Quarantined,
     ];
 
     /// Its name.
@@ -98,6 +115,8 @@ impl TroubleName {
             Self::IndexUnavailable => "index_unavailable",
             Self::ConfigInvalid => "config_invalid",
             Self::EngineUnreachable => "engine_unreachable",
+            Self::OrphanLeft => "orphan_left",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -109,12 +128,16 @@ pub struct Snapshot {
     pub generation: u64,
     /// Cursor of the newest record.
     pub cursor: u64,
+    /// The ledger that the engine's state is of, while it is open and can be written; else nothing is known for sure.
+    pub ledger: Option<LedgerId>,
     /// The engine's state.
     pub board: Board,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
     /// Nodes whose Podman does not answer.
     pub away: Away,
+    /// Orphans that were removed since the daemon started.
+    pub orphans_removed: u64,
     /// The clock that the state counts by.
     pub clock: Clock,
 }

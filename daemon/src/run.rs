@@ -3,6 +3,7 @@
 //! Must not: wait for anything but its inbox and its next deadline.
 
 mod leave;
+mod parts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::downlink::Outbox;
-use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
+use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
+use crate::ledger::{Layout, Ledger, LedgerError, identity};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
@@ -24,6 +25,7 @@ use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, dea
 use crate::storage::Storage;
 use crate::systemd::Manager;
 use crate::time::Timestamp;
+pub use parts::Parts;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -46,31 +48,13 @@ pub struct Loop {
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stuck: VecDeque<Event>,
+    /// Whether the daemon before left in good order, as far as the ledger could tell.
+    left_well: bool,
     /// When the latest decision was drawn.
     decided: Timestamp,
     config_trouble: Option<String>,
     outbox_trouble: Option<String>,
     manager: Manager,
-}
-
-/// What the loop is made of.
-pub struct Parts {
-    /// The clock.
-    pub clock: Clock,
-    /// The configuration, published to all who use it.
-    pub settings: watch::Sender<Arc<Settings>>,
-    /// Where the queries go once the ledger is open.
-    pub queries: watch::Sender<Option<Queries>>,
-    /// Where inputs come from.
-    pub inbox: mpsc::Receiver<Input>,
-    /// Where snapshots go.
-    pub snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The way back to the inbox, for the driver.
-    pub handle: Handle,
-    /// Trouble with Podman, noted by the driver.
-    pub health: Health,
-    /// The service manager.
-    pub manager: Manager,
 }
 
 impl Loop {
@@ -93,7 +77,8 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
-            config_trouble: None,
+            left_well: false,
+            config_trouble: parts.config_trouble,
             outbox_trouble: None,
             manager: parts.manager,
         }
@@ -123,25 +108,24 @@ impl Loop {
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let settings = self.settings.borrow().clone();
         let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
-        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open_with(&settings.state_dir, layout)?;
-        for note in notes {
+        let (mut ledger, mut found) = Ledger::open_with(&settings.state_dir, layout)?;
+        let ledger_id = identity::of(&settings.state_dir, &mut found.notes);
+        for note in &found.notes {
             tracing::warn!("{note}");
         }
-        let id = clock::boot_id();
-        let rebooted = last_boot.as_ref().is_some_and(|last| last.id != id);
-        // After a boot our boot time goes on from the newest record, so that budgets keep what they have consumed.
-        let offset_ms = match last_boot {
-            Some(last) if !rebooted => last.offset_ms,
-            Some(_) => latest.as_millis(),
-            None => 0,
-        };
-        self.clock = self.clock.continued(Duration::from_millis(offset_ms));
-        ledger.started(&Boot { id, offset_ms }, env!("CARGO_PKG_VERSION"))?;
-        tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
+        // Should the rest fail, the next try finds a ledger that nobody has left.
+        self.left_well |= found.left_well;
+        found.left_well = self.left_well;
+        let (boot, reset) = found.boot(clock::boot_id());
+        self.clock = self.clock.continued(Duration::from_millis(boot.offset_ms));
+        ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
+        let board = found.board;
+        tracing::info!(live = board.live.len(), ended = board.ended.len(), ?reset, "ledger open");
         self.board = board;
         self.storage.open(ledger);
-        if rebooted {
-            self.step(Event::Rebooted);
+        self.driver = self.driver.of_ledger(ledger_id);
+        if let Some(cause) = reset {
+            self.step(Event::Reset { cause, limit: settings.resets });
         }
         let owed = resume::resume(&self.board);
         self.carry_out(owed, Occasion::Resumed);
@@ -310,7 +294,10 @@ impl Loop {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
-        let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
+        let ledger = self.driver.ledger().filter(|_| !self.storage.fails());
+        let orphans_removed = self.health.orphans_removed();
+        let snapshot =
+            Snapshot { generation, cursor, ledger, board, troubles, away, orphans_removed, clock: self.clock };
         self.manager.status(&snapshot.line());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
@@ -322,11 +309,10 @@ impl Loop {
     fn troubles(&self) -> Vec<Trouble> {
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
         let engines = self.health.troubles(&self.settings.borrow().nodes);
-        let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
         let outbox = self.outbox_trouble.clone().map(|why| (TroubleName::OutboxFull, why));
-        let others = config.into_iter().chain(outbox).chain(engines);
-        let others = others.map(|(name, message)| Trouble { name, message });
-        self.storage.troubles().into_iter().chain(others).collect()
+        let others = config.into_iter().chain(outbox).map(|(name, message)| Trouble { name, message });
+        let quarantined = self.board.live.values().filter_map(|execution| Trouble::of_quarantine(execution));
+        self.storage.troubles().into_iter().chain(others).chain(engines).chain(quarantined).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {
@@ -344,7 +330,7 @@ impl Loop {
             }
             Err(why) => {
                 tracing::error!(%why, "the configuration cannot be used; the last good one holds");
-                self.config_trouble = Some(format!("{why}; the last good configuration holds"));
+                self.config_trouble = Some(config::holds(&why));
             }
         }
         self.publish();

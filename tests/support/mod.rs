@@ -91,6 +91,11 @@ impl Podman {
         Self { socket: socket.to_owned(), child }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Freezes it: it accepts connections and never answers.
     pub fn freeze(&self) {
         signal(self.child.id(), "STOP");

@@ -4,11 +4,13 @@
 //! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
 //! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
 //! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
-//! what an attempt used; [`health`] knows which Podman answers.
+//! what an attempt used; [`health`] knows which Podman answers; [`orphans`] removes what
+//! no execution wants any more; [`leftovers`] names what a Podman that was killed left, [`board`] looks for it.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod accounting;
 pub mod api;
+pub mod board;
 mod clear;
 pub mod console;
 pub mod create;
@@ -21,6 +23,8 @@ pub mod gang;
 pub mod health;
 pub mod images;
 mod inspected;
+pub mod leftovers;
+pub mod orphans;
 pub mod prepare;
 mod report;
 mod turns;
