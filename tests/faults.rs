@@ -22,6 +22,8 @@ mod line;
 mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
+#[path = "faults/poison.rs"]
+mod poison;
 #[path = "faults/storage.rs"]
 mod storage;
 #[path = "faults/time.rs"]

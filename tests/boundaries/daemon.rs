@@ -11,7 +11,7 @@ use crate::calls::{Side, Trap};
 use crate::flight::{Flight, Landing};
 use crate::line::{Blow, Fate};
 use crate::trials::{long, scattered, trials};
-use crate::{Came, Place, each, every_point};
+use crate::{Came, Place, each, points};
 
 /// Kills a process at once.
 pub(crate) fn killing(pid: u32) -> Blow {
@@ -41,18 +41,18 @@ fn dies_at_request(n: usize, fate: fn(Blow) -> Fate) -> (Came, Landing) {
 
 #[test]
 fn daemon_killed_before_every_request_runs_everything_once() {
-    every_point("daemon killed before a request", |n| dies_at_request(n, Fate::StruckBefore));
+    points("daemon killed before a request", |n| dies_at_request(n, Fate::StruckBefore));
 }
 
 #[test]
 fn daemon_killed_behind_the_answer_to_every_request_runs_everything_once() {
-    every_point("daemon killed behind an answer", |n| dies_at_request(n, Fate::StruckBehind));
+    points("daemon killed behind an answer", |n| dies_at_request(n, Fate::StruckBehind));
 }
 
 #[test]
 fn daemon_killed_while_podman_does_what_it_asked_for_runs_everything_once() {
     if long() {
-        every_point("daemon killed amid a request", |n| dies_at_request(n, Fate::StruckAmid));
+        points("daemon killed amid a request", |n| dies_at_request(n, Fate::StruckAmid));
     }
 }
 
@@ -71,9 +71,9 @@ fn dies_at_change(n: usize, side: Side) -> (Came, Landing) {
 
 #[test]
 fn daemon_killed_at_every_change_of_a_file_runs_everything_once() {
-    every_point("daemon killed before a change of a file", |n| dies_at_change(n, Side::Before));
+    points("daemon killed before a change of a file", |n| dies_at_change(n, Side::Before));
     if long() {
-        every_point("daemon killed behind a change of a file", |n| dies_at_change(n, Side::Behind));
+        points("daemon killed behind a change of a file", |n| dies_at_change(n, Side::Behind));
     }
 }
 
@@ -83,7 +83,7 @@ const LIFE_MS: usize = 9000;
 #[test]
 fn daemon_killed_at_random_instants_runs_everything_once() {
     let asked = std::env::var("PERIGEE_INSTANTS").ok().and_then(|number| number.parse().ok());
-    let count = asked.unwrap_or_else(|| trials(50, 2000));
+    let count = asked.unwrap_or_else(|| trials(16, 2000));
     let mut number = scattered(4);
     let instants: Vec<Duration> = (0..count).map(|_| Duration::from_millis(number(LIFE_MS) as u64)).collect();
     each(&instants, |instant| {

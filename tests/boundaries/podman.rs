@@ -9,8 +9,8 @@ use crate::daemon::killing;
 use crate::flight::{Flight, Landing};
 use crate::line::{Blow, Fate};
 use crate::support::{Podman, at, patiently};
-use crate::trials::{long, trials};
-use crate::{Came, Place, every_point, points};
+use crate::trials::long;
+use crate::{Came, Place, points};
 
 /// Longest that a test waits for the daemon to notice that Podman is away: longer than a call that looks may take.
 const NOTICED: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ fn noticed(flight: &Flight, within: Duration) -> bool {
 
 #[test]
 fn podman_replaced_behind_every_answer_runs_everything_once() {
-    every_point("podman replaced behind an answer", |n| {
+    points("podman replaced behind an answer", |n| {
         let _place = Place::taken();
         let mut flight = Flight::ready();
         let blow = killing(flight.board.podman.pid());
@@ -50,14 +50,9 @@ fn podman_replaced_behind_every_answer_runs_everything_once() {
     });
 }
 
-/// Of the points that cost more, the default form takes each so-many-th.
-fn stride() -> usize {
-    trials(5, 1)
-}
-
 #[test]
 fn podman_killed_before_a_request_and_away_for_a_while_runs_everything_once() {
-    points("podman killed before a request", stride(), |n| {
+    points("podman killed before a request", |n| {
         let _place = Place::taken();
         let mut flight = Flight::ready();
         let blow = killing(flight.board.podman.pid());
@@ -76,7 +71,7 @@ fn freezing(pid: u32) -> Blow {
 
 #[test]
 fn podman_frozen_amid_a_request_runs_everything_once() {
-    points("podman frozen amid a request for a second", stride(), |n| {
+    points("podman frozen amid a request for a second", |n| {
         let _place = Place::taken();
         let mut flight = Flight::ready();
         let blow = freezing(flight.board.podman.pid());
@@ -94,7 +89,7 @@ fn podman_frozen_past_its_deadline_is_told_truthfully() {
     if !long() {
         return;
     }
-    points("podman frozen amid a request past the deadline", 1, |n| {
+    points("podman frozen amid a request past the deadline", |n| {
         // It may hold locks that every other Podman of this machine waits for: nobody else flies.
         let _alone = Place::alone();
         let mut flight = Flight::ready();

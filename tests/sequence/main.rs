@@ -7,6 +7,7 @@ mod jobs;
 mod legality;
 mod orphans;
 mod plans;
+mod quarantine;
 mod run;
 mod table;
 mod verbs;
@@ -41,6 +42,7 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
     let all = [
         "condition true",
         "crash",
+        "ended by a quarantine",
         "execution failed",
         "execution succeeded",
         "fan out",
@@ -51,6 +53,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "job unknown",
         "paused",
         "purged",
+        "quarantine lifted",
+        "quarantined",
         "reboot",
         "rerun",
         "retry",

@@ -2,6 +2,7 @@
 //!
 //! Must not: look at the event; a replayed state must draw the same consequences.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::apply::Illegal;
@@ -37,7 +38,7 @@ impl Draft<'_> {
                 (0..execution.steps.len()).try_for_each(|step| self.end_step(id, step))?;
                 return self.settle(id);
             }
-            Phase::Held | Phase::Open => {}
+            Phase::Held | Phase::Open | Phase::Quarantined => {}
             Phase::Settled { .. } | Phase::Ended { .. } => return Ok(()),
         }
         for (step, unit, cause, pause_ms) in gate::repeats(&execution) {
@@ -86,8 +87,15 @@ impl Draft<'_> {
         }
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
             let members = group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job)));
-            let members: Vec<(usize, usize)> = members.collect();
-            return self.advance_unit(&execution, &members);
+            // What has run is over; the others are alive, or attempted once more after a quarantine.
+            let open = |(step, job): &(usize, usize)| {
+                !matches!(execution.steps[*step].jobs[*job].state, JobState::Ended { run: Some(_), .. })
+            };
+            let members: Vec<(usize, usize)> = members.filter(open).collect();
+            return match members.iter().any(|(step, job)| is_requeued(&execution.steps[*step].jobs[*job])) {
+                true => self.restart_group(&execution, &members),
+                false => self.advance_unit(&execution, &members),
+            };
         }
         // A member ended before its start: all or nothing, so those that still wait never start.
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
@@ -114,7 +122,8 @@ impl Draft<'_> {
         }
         let held = group.clone().flat_map(|step| &execution.steps[step].jobs).any(|job| job.state != JobState::Waiting);
         let wanted: Vec<&PlannedJob> = execution.plan.steps[group.clone()].iter().flat_map(|s| s.jobs()).collect();
-        if held || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
+        let closed = held || execution.phase != Phase::Open;
+        if closed || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
             return Ok(());
         }
         for step in group {
@@ -122,6 +131,40 @@ impl Draft<'_> {
             for job in 0..execution.steps[step].jobs.len() {
                 self.prepare(id, (step, job), execution.steps[step].jobs[job].attempt + 1)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What a quarantine ended of a merge group starts together once more.
+    fn restart_group(&mut self, execution: &Execution, members: &[(usize, usize)]) -> Result<(), Illegal> {
+        let id = execution.plan.execution;
+        let known = |(step, job): &(usize, usize)| &execution.steps[*step].jobs[*job];
+        let halts = |(step, _): &(usize, usize)| gate::halt_for(execution, *step).map(|halt| (*step, halt));
+        let halted: BTreeMap<usize, &Halt> = members.iter().filter_map(halts).collect();
+        if !halted.is_empty() {
+            return halted
+                .into_iter()
+                .try_for_each(|(step, halt)| self.halt_step(execution, step, &gate::halted(halt)));
+        }
+        if members.iter().any(|member| known(member).ended()) {
+            let reason = || Reason::new(Name::GroupMember, "another pod of its group was ended before it started");
+            return members.iter().filter(|member| is_requeued(known(member))).try_for_each(|(step, job)| {
+                let verdict = Verdict::Skipped(reason());
+                self.record(id, Record::JobEnded { step: *step, job: *job, verdict, exit: None })
+            });
+        }
+        let ready = members.iter().all(|member| gate::may_repeat(known(member), self.now));
+        let wanted: Vec<&PlannedJob> =
+            members.iter().map(|(step, job)| &execution.plan.steps[*step].jobs()[*job]).collect();
+        if execution.phase != Phase::Open
+            || !ready
+            || !gate::has_room(execution, wanted.len())
+            || self.conflict(&wanted)
+        {
+            return Ok(());
+        }
+        for (step, job) in members {
+            self.prepare(id, (*step, *job), known(&(*step, *job)).attempt + 1)?;
         }
         Ok(())
     }
@@ -205,13 +248,13 @@ impl Draft<'_> {
             let members = execution.plan.steps[step].unit(unit);
             match turn {
                 Turn::Skip(verdict) => {
-                    for job in members {
+                    for job in members.filter(|job| !execution.steps[step].jobs[*job].ended()) {
                         self.record(id, Record::JobEnded { step, job, verdict: verdict.clone(), exit: None })?;
                     }
                 }
                 Turn::Start => {
                     let wanted: Vec<&PlannedJob> = execution.plan.steps[step].jobs()[members.clone()].iter().collect();
-                    if self.conflict(&wanted) {
+                    if execution.phase != Phase::Open || self.conflict(&wanted) {
                         continue;
                     }
                     if !std::mem::replace(&mut active, true) {
@@ -249,6 +292,10 @@ impl Draft<'_> {
         self.effect(Effect::Report(id));
         Ok(())
     }
+}
+
+fn is_requeued(job: &Job) -> bool {
+    matches!(job.state, JobState::Requeued { .. })
 }
 
 /// The attempt of another step or execution that keeps pods from being prepared: it answers to one of their
