@@ -3,7 +3,9 @@
 
 export PERIGEE_SOCKET=/run/perigee/control.sock
 mkdir -p /disk /run/perigee /etc/perigee
+# Without a quarantine: many cuts in a row are what is tried here.
 cat >/etc/perigee/perigee.yaml <<'CONFIG'
+limits: {resets: 0}
 state_dir: /disk/state
 retention: {segment_bytes: 16384}
 CONFIG

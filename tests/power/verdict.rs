@@ -74,7 +74,7 @@ impl Verdict {
             wrong.push(format!("the ledger's check ends with {check:?}"));
         }
         let open = self.said("open").concat();
-        if acknowledged && !open.contains("rebooted=true") {
+        if acknowledged && !open.contains("reset=Some(Boot)") {
             wrong.push(format!("the boot was not noticed: {open:?}"));
         }
         let status = self.documents("status");
