@@ -2,7 +2,7 @@
 //! request to Podman and at each change of a file; Podman's service at the same requests; and random instants.
 //!
 //! The points are not listed anywhere: n goes up until a flight ends without having come to its n-th point.
-//! The default takes each tenth; `PERIGEE_TORTURE=long` (`make torture`) every single one, and more instants.
+//! The default takes each fifteenth; `PERIGEE_TORTURE=long` (`make torture`) every single one, and more instants.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test says what it expects and what it has tried")]
 
@@ -77,7 +77,7 @@ enum Came {
 }
 
 /// Of the points the default form takes each so-many-th: every one of them takes more than ten minutes.
-const STRIDE: usize = 10;
+const STRIDE: usize = 15;
 
 /// Tries point after point, some at once, until a flight comes to its end. The same number is not the same place in
 /// every flight: what Podman does in parallel comes in any order.

@@ -40,7 +40,7 @@ const POINTS: usize = 20;
 const AT_ONCE: usize = 6;
 /// Executions of a session: of one that is killed, which never comes that far, and of one that is logged.
 const OF_A_CHAIN: usize = 6;
-const OF_A_LOG: usize = 15;
+const OF_A_LOG: usize = 8;
 /// Bytes of a log.
 const LOG: u64 = 1 << 30;
 
@@ -52,7 +52,7 @@ fn cuts() -> (usize, usize) {
         return (kills.parse().expect("a number"), logged.parse().expect("a number"));
     }
     let long = std::env::var_os("PERIGEE_TORTURE").is_some_and(|form| form == "long");
-    if long { (200, 300) } else { (8, 12) }
+    if long { (200, 300) } else { (4, 8) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test measures how fast an emulated computer is")]
