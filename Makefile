@@ -36,7 +36,7 @@ test-mpi:
 # The long forms of what is cut, killed and damaged; see docs/reliability.md.
 torture:
 	bash tests/testbed/up.sh
-	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture --test boundaries -- --nocapture
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture --test boundaries -- --nocapture --include-ignored
 	PERIGEE_TORTURE=long $(CARGO) test --locked --test power -- --nocapture
 
 # Perigee beside what a user would pick instead, on real Podman: about ten minutes on a quiet machine, then a table.

@@ -9,7 +9,6 @@ use crate::daemon::killing;
 use crate::flight::{Flight, Landing};
 use crate::line::{Blow, Fate};
 use crate::support::{Podman, at, patiently};
-use crate::trials::long;
 use crate::{Came, Place, points};
 
 /// Longest that a test waits for the daemon to notice that Podman is away: longer than a call that looks may take.
@@ -85,10 +84,8 @@ fn podman_frozen_amid_a_request_runs_everything_once() {
 }
 
 #[test]
+#[ignore = "of the long form: make torture"]
 fn podman_frozen_past_its_deadline_is_told_truthfully() {
-    if !long() {
-        return;
-    }
     points("podman frozen amid a request past the deadline", |n| {
         // It may hold locks that every other Podman of this machine waits for: nobody else flies.
         let _alone = Place::alone();
