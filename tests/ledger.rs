@@ -131,7 +131,8 @@ fn an_index_that_was_let_go_is_brought_up_to_the_journal_again() {
     ledger.close_index();
     assert!(ledger.queries().is_none());
     let decision =
-        decide(&board, Event::ErrandEnded { execution: id(2), step: 0, result: Ok(None) }, now()).expect("legal");
+        decide(&board, Event::ErrandEnded { execution: id(2), step: 0, result: Ok(None), made: None }, now())
+            .expect("legal");
     let position = ledger.commit(&decision.records).expect("the journal does without");
     assert!(ledger.reflect(position, &decision.records, &[]).is_ok(), "nothing of it goes into the index");
     decision.records.iter().for_each(|recorded| assert_eq!(apply(&mut board, recorded), Ok(None)));

@@ -21,6 +21,10 @@ pub enum Name {
     Stopped,
     /// The image is not aboard.
     ImageMissing,
+    /// The tag of the image was moved while the execution ran.
+    ImageChanged,
+    /// What is stored of the image is not whole.
+    ImageDamaged,
     /// The command is not in the image.
     CommandNotFound,
     /// The command cannot run on this processor.
@@ -89,12 +93,14 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
         Self::Stopped,
         Self::ImageMissing,
+        Self::ImageChanged,
+        Self::ImageDamaged,
         Self::CommandNotFound,
         Self::ExecFormat,
         Self::PortInUse,
@@ -147,6 +153,8 @@ impl Name {
             | Self::Timeout
             | Self::Stopped
             | Self::ImageMissing
+            | Self::ImageChanged
+            | Self::ImageDamaged
             | Self::CommandNotFound
             | Self::PortInUse
             | Self::UserMissing

@@ -238,7 +238,7 @@ pub fn decisions(_: &Image) -> Found {
         happen(Event::Submitted { plan: chain_of(steps), held: false });
         let took = (0..steps).map(|step| {
             let start = machine::now();
-            happen(Event::ErrandEnded { execution: id(1), step, result: Ok(None) });
+            happen(Event::ErrandEnded { execution: id(1), step, result: Ok(None), made: None });
             machine::since(start) * 1000.0
         });
         rows.push(Row::of(format!("decide + apply, the end of a step of {steps}, µs"), Series::of(took)));

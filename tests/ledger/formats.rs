@@ -27,6 +27,16 @@ const ENDED_V2: [(&str, &str, usize); 3] = [
 ];
 const HELD_V2: &str = "01a2007d-aa72-7375-8231-c2a5ffebfef8";
 
+/// Version 3: a real run with its elapsed time noted; one loaded an image and succeeded, one failed twice, one was ended by
+/// a quarantine, one is held.
+const V3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ledger/fixtures/v3");
+const ENDED_V3: [(&str, &str, usize); 3] = [
+    ("01a2013b-c86a-7470-af70-4bf37087f1b0", "succeeded", 13),
+    ("01a2013b-dc11-7774-9f7d-861063ce6fb7", "failed", 19),
+    ("01a2013b-e176-755a-bb22-98e7a12e8e21", "failed", 12),
+];
+const HELD_V3: &str = "01a2013b-e44d-70dc-afd6-8e6a4382b555";
+
 fn copy(from: &str, to: &Path) {
     fs::create_dir_all(to.join("journal")).expect("a folder");
     for entry in fs::read_dir(Path::new(from).join("journal")).expect("a fixture") {
@@ -97,4 +107,28 @@ fn journal_of_version_2_is_read_and_goes_on_as_the_newest() {
     let versions: Vec<u32> =
         check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
     assert_eq!(versions, [2, 2, VERSION]);
+}
+
+#[test]
+fn journal_of_version_3_is_read_and_goes_on_as_the_newest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(V3, folder.path());
+    for start in 0..2 {
+        let (mut ledger, found) = Ledger::open(folder.path()).expect("opens");
+        assert_eq!(found.notes, Vec::<String>::new());
+        let mut board = found.board;
+        assert_eq!((board.live.len(), board.ended.len()), (1 + start, 3));
+        assert!(board.live.contains_key(&HELD_V3.parse().expect("a UUID")));
+        let queries = ledger.queries().expect("an index");
+        for (text, state, records) in ENDED_V3 {
+            let id = text.parse().expect("a UUID");
+            let kept = queries.index().get(id).expect("readable").expect("there");
+            assert_eq!(kept.status.state.as_str(), state);
+            assert_eq!(queries.history(id).expect("readable").len(), records, "{text}");
+        }
+        accept(&mut ledger, &mut board, 100 + u32::try_from(start).expect("small"));
+    }
+    let versions: Vec<u32> =
+        check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
+    assert_eq!(versions, [3, VERSION]);
 }

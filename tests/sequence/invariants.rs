@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::OnFailure;
 use perigee::bundle::flow::GangStart;
-use perigee::plan::Needs;
+use perigee::plan::{Errand, Needs, Plan, Work};
 use perigee::reason::{Name, Reason};
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
+use perigee::sequence::image::{Image, Lost, Reload};
 use perigee::sequence::state::{Exit, Freeze, Hold, Input, Job, JobState, Logs, Phase, Remains, StepState, Verdict};
 use perigee::sequence::{
     AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide, resume,
 };
 use perigee::time::BootTime;
 
-use super::plans::at;
+use super::plans::{IN_BUNDLE, at, full_name, prepared};
 use super::run::{Run, current_attempts, held};
 use super::world::Condition;
 
@@ -28,6 +29,7 @@ pub(crate) fn check(run: &Run) {
     invariant_live_pods_never_share_a_hostname(run);
     invariant_what_must_end_was_told(run);
     invariant_nothing_of_a_quarantined_execution_is_alive_or_owed(run);
+    invariant_a_name_means_one_image_until_it_is_made_anew(run);
 }
 
 fn invariant_no_attempt_starts_twice(run: &Run) {
@@ -157,6 +159,53 @@ fn invariant_nothing_of_a_quarantined_execution_is_alive_or_owed(run: &Run) {
         let owed = resume::resume(&alone);
         assert!(owed.iter().all(|effect| matches!(effect, Effect::Clear(..))), "{id} is owed {owed:?}");
     }
+}
+
+/// From the journal and the containers alone: what was launched, and how often an image was loaded again.
+fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
+    let mut plans = BTreeMap::new();
+    let (mut means, mut made_from, mut attempts) = <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
+    let (mut started, mut reloaded) = <(BTreeSet<_>, BTreeSet<_>)>::default();
+    for Recorded { execution, record, .. } in &run.journal {
+        let id = *execution;
+        match record {
+            Record::Accepted { plan, .. } => drop(plans.insert(id, plan)),
+            Record::StepStarted { step } => drop(started.insert((id, *step))),
+            Record::StepEnded { step, verdict, .. } if started.contains(&(id, *step)) => {
+                let Work::Errand(Errand::ImageLoad(load)) = &plans[&id].steps[*step].work else { continue };
+                let key = (id, full_name(&load.image));
+                means.remove(&key);
+                reloaded.remove(&key);
+                if *verdict == Verdict::Succeeded {
+                    means.insert(key, IN_BUNDLE);
+                }
+            }
+            Record::ImageReloading { name, .. } => {
+                assert!(reloaded.insert((id, name.clone())), "{name} is loaded again twice");
+            }
+            Record::JobPreparing { step, job, attempt } => drop(attempts.insert((id, *step, *job), *attempt)),
+            Record::JobPrepared { step, job, image, .. } => {
+                let found = image.as_deref().expect("only old journals lack it");
+                let first = *means.entry((id, image_of(plans[&id], *step, *job))).or_insert(found);
+                made_from.insert((id, *step, *job), found);
+                assert_eq!(found, first, "job {job} of step {step} is prepared from another image");
+            }
+            Record::JobLaunching { step, job } => {
+                let attempt = attempts[&(id, *step, *job)];
+                let made = AttemptId { execution: id, step: *step, job: *job, attempt };
+                // What a boot undid before it was started is gone.
+                let Some(container) = run.world.containers.get(&made) else { continue };
+                assert_eq!(Some(container.image.as_str()), made_from.remove(&(id, *step, *job)), "{made:?} is not it");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn image_of(plan: &Plan, step: usize, job: usize) -> String {
+    let planned = &plan.steps[step];
+    let fanned = planned.terms.fan_out.as_ref().map(|fan_out| &*fan_out.template);
+    full_name(&fanned.unwrap_or_else(|| &planned.jobs()[job]).pod.image)
 }
 
 /// A group is launched back to back, by one effect, once.
@@ -339,8 +388,13 @@ fn superseded(effect: &Effect, effects: &[Effect]) -> bool {
 /// One report of each kind.
 pub(crate) fn reports() -> Vec<Report> {
     vec![
-        Report::Prepared { container: "c".to_owned() },
+        prepared("c".to_owned()),
         Report::NotPrepared(Reason::new(Name::StartError, "no")),
+        Report::ImageLost(Box::new(Lost {
+            image: Image { name: "localhost/python:3.10".to_owned(), id: "i".to_owned() },
+            seen: Reload::Used,
+            reason: Reason::new(Name::ImageMissing, "it is gone"),
+        })),
         Report::Started,
         Report::NotStarted(Reason::new(Name::StartError, "no")),
         Report::Paused,
@@ -356,7 +410,9 @@ pub(crate) fn reports() -> Vec<Report> {
 pub(crate) fn fits(state: &JobState, report: &Report) -> bool {
     match state {
         JobState::Waiting | JobState::Held | JobState::Prepared { .. } => false,
-        JobState::Preparing => matches!(report, Report::Prepared { .. } | Report::NotPrepared(_)),
+        JobState::Preparing => {
+            matches!(report, Report::Prepared { .. } | Report::NotPrepared(_) | Report::ImageLost(_))
+        }
         JobState::Launching { .. } => matches!(report, Report::Started | Report::NotStarted(_) | Report::Lost),
         JobState::Running { .. } | JobState::Stopping { .. } => matches!(report, Report::Exited(_) | Report::Lost),
         JobState::Paused { freeze, .. } => {

@@ -16,7 +16,7 @@ use perigee::sequence::record::Reset;
 use perigee::sequence::state::{Exit, JobState, Logs, Signal, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, RERUNS_MAX, apply, deadline, decide};
 
-use super::plans::{at, empty_plan, execution, job, step, transfer};
+use super::plans::{at, empty_plan, execution, job, prepared, step, transfer};
 
 const BOOT: Event = Event::Reset { cause: Reset::Boot, limit: 0 };
 
@@ -52,7 +52,7 @@ impl Rig {
 
     /// Lets an attempt be prepared and started.
     pub(crate) fn run(&mut self, now: u64, id: AttemptId) {
-        self.tell(now, id, Report::Prepared { container: name(id) });
+        self.tell(now, id, prepared(name(id)));
         self.tell(now, id, Report::Started);
     }
 
@@ -257,7 +257,7 @@ fn a_launcher_starts_when_every_worker_runs_and_its_end_is_the_gangs() {
     let (mut rig, effects) = Rig::new(vec![gang(Clean::Running, GangStart::AfterWorkers)]);
     assert_eq!(prepares(&effects), [(0, 0, 1), (0, 1, 1), (0, 2, 1)]);
     for member in 0..3 {
-        rig.tell(1, id(0, member, 1), Report::Prepared { container: name(id(0, member, 1)) });
+        rig.tell(1, id(0, member, 1), prepared(name(id(0, member, 1))));
     }
     assert!(matches!(rig.job(0, 0), JobState::Launching { .. }) && matches!(rig.job(0, 2), JobState::Prepared { .. }));
     rig.tell(2, id(0, 0, 1), Report::Started);
@@ -279,8 +279,8 @@ fn a_launcher_starts_when_every_worker_runs_and_its_end_is_the_gangs() {
 #[test]
 fn of_a_gang_that_cannot_be_made_nothing_remains() {
     let (mut rig, _) = Rig::new(vec![gang(Clean::Running, GangStart::AfterWorkers)]);
-    rig.tell(1, id(0, 0, 1), Report::Prepared { container: "w".to_owned() });
-    rig.tell(1, id(0, 2, 1), Report::Prepared { container: "l".to_owned() });
+    rig.tell(1, id(0, 0, 1), prepared("w".to_owned()));
+    rig.tell(1, id(0, 2, 1), prepared("l".to_owned()));
     let missing = Reason::new(Name::ImageMissing, "no image");
     let undone = rig.tell(2, id(0, 1, 1), Report::NotPrepared(missing));
     for member in [0, 2] {
@@ -307,7 +307,7 @@ fn a_gang_of_which_one_member_is_stopped_before_it_starts_ends_whole() {
 fn a_gang_is_frozen_launcher_first_and_thawed_launcher_last() {
     let (mut rig, _) = Rig::new(vec![gang(Clean::Running, GangStart::WithWorkers)]);
     for member in 0..3 {
-        rig.tell(1, id(0, member, 1), Report::Prepared { container: name(id(0, member, 1)) });
+        rig.tell(1, id(0, member, 1), prepared(name(id(0, member, 1))));
     }
     for member in 0..3 {
         rig.tell(2, id(0, member, 1), Report::Started);

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails must fail its test")]
 
 mod graph;
+mod images;
 mod invariants;
 mod jobs;
 mod legality;
@@ -48,6 +49,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "fan out",
         "group undone",
         "hold",
+        "image changed",
+        "image loaded again",
         "job succeeded",
         "job told to end",
         "job unknown",

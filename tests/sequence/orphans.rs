@@ -13,7 +13,7 @@ use perigee::sequence::{AttemptId, Board, Event, Execution};
 use perigee::view;
 
 use super::jobs::{Rig, exit, gang, id, plain};
-use super::plans::execution;
+use super::plans::{execution, prepared};
 
 const OURS: &str = "01a1fd64-a7d2-7096-b966-f6d890c9bc84";
 const ANOTHERS: &str = "01a1fd64-a7d2-7096-b966-f6d890c9bc85";
@@ -62,7 +62,7 @@ fn container_of_an_attempt_is_no_orphan_from_its_making_until_it_is_cleared() {
     let listed = container(rig.known(), id(0, 0, 1));
     let look = |rig: &Rig| why(&listed, &rig.board, &nothing());
     assert_eq!(look(&rig), None, "it is being made");
-    rig.tell(1, id(0, 0, 1), Report::Prepared { container: "c".to_owned() });
+    rig.tell(1, id(0, 0, 1), prepared("c".to_owned()));
     assert_eq!(look(&rig), None, "it is launching");
     rig.tell(2, id(0, 0, 1), Report::Started);
     assert_eq!(look(&rig), None, "it runs");
@@ -122,7 +122,7 @@ fn container_of_an_earlier_attempt_or_of_one_that_was_never_made_is_an_orphan() 
 fn ended_gang(clean: Clean) -> (Board, Arc<Execution>) {
     let (mut rig, _) = Rig::new(vec![gang(clean, GangStart::WithWorkers)]);
     for member in 0..3 {
-        rig.tell(1, id(0, member, 1), Report::Prepared { container: "c".to_owned() });
+        rig.tell(1, id(0, member, 1), prepared("c".to_owned()));
     }
     (0..3).for_each(|member| drop(rig.tell(2, id(0, member, 1), Report::Started)));
     rig.end(3, id(0, 0, 1), 1);

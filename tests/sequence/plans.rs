@@ -8,12 +8,22 @@ use perigee::bundle::document::{OnFailure, OperationInfo};
 use perigee::bundle::flow::{Array, Clean, GangStart, Mpi, OnPowerLoss, Test};
 use perigee::bundle::manifest::{Port, Protocol};
 use perigee::bundle::options::Options;
+use perigee::plan::errand::{Archive, ImageLoad};
 use perigee::plan::{
     self, Dependency, Errand, Expansion, FanOut, Gang, Needs, Plan, PlannedJob, PlannedStep, PodSpec, Retry, Role,
     Terms, Transfer, When, Work,
 };
+use perigee::sequence::event::Report;
+use perigee::sequence::image::Image;
 use perigee::time::{BootTime, Timestamp};
 use proptest::prelude::*;
+
+/// The image of most pods; nobody makes it.
+const SHARED: &str = "python:3.10";
+/// The image of the others, which a load from the bundle makes anew.
+const OWN: &str = "app:1";
+/// What the archive of every bundle holds.
+pub(crate) const IN_BUNDLE: &str = "bundled";
 
 /// One execution: its units in order, and the grace it is given.
 #[derive(Debug, Clone)]
@@ -47,6 +57,7 @@ enum UnitKind {
     Pods(Vec<Vec<PodShape>>),
     Uplink(TransferFate, u32),
     Downlink(TransferFate, u32),
+    Load(TransferFate, u32),
 }
 
 #[derive(Debug, Clone)]
@@ -148,6 +159,16 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
     }
 }
 
+/// The full name that an image is found by.
+pub(crate) fn full_name(image: &str) -> String {
+    if image == OWN { format!("localhost/t/{image}") } else { format!("localhost/{image}") }
+}
+
+/// A container is made, from an image that is always the same.
+pub(crate) fn prepared(container: String) -> Report {
+    Report::Prepared { container, image: Image { name: full_name(SHARED), id: "i".to_owned() } }
+}
+
 /// One job; its hostname is `t-p<name>`.
 pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> PlannedJob {
     let port = port.map(|n| Port {
@@ -165,7 +186,7 @@ pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> Plan
         node: "mpu".parse().expect("legal"),
         max_duration_seconds,
         pod: PodSpec {
-            image: "python:3.10".to_owned(),
+            image: if max_duration_seconds.is_multiple_of(2) { SHARED } else { OWN }.to_owned(),
             command: None,
             args: None,
             env: Vec::new(),
@@ -180,6 +201,16 @@ pub(crate) fn job(name: u8, port: Option<u8>, max_duration_seconds: u32) -> Plan
 pub(crate) fn step(index: usize, on_failure: OnFailure, timeout_seconds: u32, work: Work) -> PlannedStep {
     let id = format!("s{index}").parse().expect("legal");
     PlannedStep { id, on_failure, timeout_seconds, group: None, after: Vec::new(), terms: Terms::default(), work }
+}
+
+/// Loads the own image from the bundle.
+pub(crate) fn load() -> Errand {
+    Errand::ImageLoad(ImageLoad {
+        node: "mpu".parse().expect("legal"),
+        archive: Archive::Bundle("images/app.tar".to_owned()),
+        image: OWN.to_owned(),
+        max_duration_seconds: 60,
+    })
 }
 
 /// A transfer's parameters.
@@ -234,6 +265,7 @@ impl UnitShape {
         let (fate, seconds, work) = match &self.kind {
             UnitKind::Uplink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Uplink(transfer()))),
             UnitKind::Downlink(fate, seconds) => (fate, seconds, Work::Errand(Errand::Downlink(transfer()))),
+            UnitKind::Load(fate, seconds) => (fate, seconds, Work::Errand(load())),
             UnitKind::Pods(steps) => return self.pods(steps, first, id, fates),
             UnitKind::Array(pods, cap) => return vec![self.array(pods, *cap, first, id, fates)],
             UnitKind::Gang(workers, launcher, clean, start) => {
@@ -355,6 +387,7 @@ fn unit() -> impl Strategy<Value = UnitShape> {
         2 => (pod(), told()).prop_map(|(pod, told)| UnitKind::Told(pod, told)),
         1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Uplink(fate, seconds)),
         1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Downlink(fate, seconds)),
+        1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Load(fate, seconds)),
     ];
     let on_failure = prop_oneof![2 => Just(OnFailure::Continue), 1 => Just(OnFailure::Stop)];
     let needs = prop_oneof![2 => Just(Needs::Ended), 1 => Just(Needs::Success), 1 => Just(Needs::Each)];

@@ -14,7 +14,7 @@ use perigee::sequence::state::{JobState, Logs, Phase, StepState};
 use perigee::sequence::{Decision, Effect, Event, decide, resume};
 
 use super::jobs::{Rig, after, array, exit, gang, id, name, plain, prepares};
-use super::plans::{at, execution, step, transfer};
+use super::plans::{at, execution, prepared, step, transfer};
 
 const LIMIT: u32 = 3;
 
@@ -79,7 +79,7 @@ fn a_process_or_errand_that_ends_in_between_begins_the_count_anew() {
     assert_eq!((&rig.known().phase, rig.known().resets), (&Phase::Open, 1));
     let (mut rig, _) = Rig::new(vec![errand(0), after(0, Needs::Ended, plain(1, Terms::default()))]);
     rig.feed(1, crash());
-    rig.feed(2, Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None) });
+    rig.feed(2, Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None), made: None });
     assert_eq!(rig.known().resets, 0);
 }
 
@@ -148,7 +148,7 @@ fn what_only_waits_is_neither_counted_nor_quarantined() {
     let (mut rig, _) = Rig::new(vec![plain(0, Terms::default())]);
     rig.ask(1, Target::Execution, Verb::Stop);
     let (mut held, _) = Rig::new(vec![plain(0, Terms::default())]);
-    held.tell(1, id(0, 0, 1), Report::Prepared { container: name(id(0, 0, 1)) });
+    held.tell(1, id(0, 0, 1), prepared(name(id(0, 0, 1))));
     held.tell(1, id(0, 0, 1), Report::Started);
     held.tell(2, id(0, 0, 1), Report::Exited(exit(0)));
     for rig in [&mut rig, &mut held] {
@@ -170,7 +170,7 @@ fn what_was_being_made_or_transferred_is_begun_anew_after_the_release() {
         rig.feed(2, Event::Reset { cause, limit: 1 });
         assert_eq!(rig.known().steps[0].state, StepState::Waiting);
         assert_eq!(rig.feed(900_000, Event::TimePassed(BTreeMap::new())), Decision::default(), "no budget runs");
-        let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None) };
+        let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None), made: None };
         assert!(matches!(decide(&rig.board, late, at(900_000)), Err(Refusal::Late(_))));
         let released = rig.ask(900_001, Target::Execution, Verb::Release);
         assert_eq!(released.effects, [Effect::Errand { execution: execution(1), step: 0 }]);
@@ -208,7 +208,7 @@ fn a_quarantined_execution_can_be_stopped_and_its_parts_cannot_be_released_alone
 fn a_gang_is_attempted_whole_once_more() {
     let (mut rig, _) = Rig::new(vec![gang(Clean::None, GangStart::WithWorkers)]);
     for member in 0..3 {
-        rig.tell(1, id(0, member, 1), Report::Prepared { container: name(id(0, member, 1)) });
+        rig.tell(1, id(0, member, 1), prepared(name(id(0, member, 1))));
     }
     for member in 0..3 {
         rig.tell(1, id(0, member, 1), Report::Started);
@@ -229,7 +229,7 @@ fn of_a_merge_group_those_that_had_not_ended_start_together_once_more() {
     steps.iter_mut().for_each(|step| step.group = Some(1));
     let (mut rig, _) = Rig::new(steps);
     for step in 0..3 {
-        rig.tell(1, id(step, 0, 1), Report::Prepared { container: name(id(step, 0, 1)) });
+        rig.tell(1, id(step, 0, 1), prepared(name(id(step, 0, 1))));
     }
     for step in 0..3 {
         rig.tell(1, id(step, 0, 1), Report::Started);
@@ -240,8 +240,8 @@ fn of_a_merge_group_those_that_had_not_ended_start_together_once_more() {
     rig.ask(5, Target::Execution, Verb::Release);
     let ready = rig.tell(6, id(2, 0, 1), Report::Cleared(Logs::default()));
     assert_eq!(prepares(&ready), [(1, 0, 2), (2, 0, 2)], "when both are cleared");
-    rig.tell(7, id(1, 0, 2), Report::Prepared { container: name(id(1, 0, 2)) });
-    let launched = rig.tell(7, id(2, 0, 2), Report::Prepared { container: name(id(2, 0, 2)) });
+    rig.tell(7, id(1, 0, 2), prepared(name(id(1, 0, 2))));
+    let launched = rig.tell(7, id(2, 0, 2), prepared(name(id(2, 0, 2))));
     let both = [(1, 0, 2), (2, 0, 2)].map(|(step, job, attempt)| id(step, job, attempt));
     assert_eq!(launched, [Effect::Launch(both.map(|id| (id, name(id))).to_vec())]);
 }
@@ -252,7 +252,7 @@ fn of_a_merge_group_that_a_failure_halts_nothing_is_attempted_once_more() {
     steps.iter_mut().for_each(|step| (step.group, step.on_failure) = (Some(1), OnFailure::Stop));
     let (mut rig, _) = Rig::new(steps);
     for step in 0..2 {
-        rig.tell(1, id(step, 0, 1), Report::Prepared { container: name(id(step, 0, 1)) });
+        rig.tell(1, id(step, 0, 1), prepared(name(id(step, 0, 1))));
     }
     for step in 0..2 {
         rig.tell(1, id(step, 0, 1), Report::Started);

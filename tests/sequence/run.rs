@@ -33,6 +33,9 @@ pub(crate) enum Action {
     Pass(u32),
     /// Time goes to the next deadline and a little beyond.
     PassDeadline(u16),
+    /// Somebody moves the tag of one of the images, or removes it.
+    MoveTag(u8),
+    RemoveImage(u8),
     /// The daemon leaves and comes again.
     Restart,
     /// The daemon dies, or the board boots; what was running at so many resets in a row goes into quarantine.
@@ -92,6 +95,8 @@ impl Action {
             2 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
             4 => (0_u32..60_000).prop_map(Self::Pass),
             2 => any::<u16>().prop_map(Self::PassDeadline),
+            1 => any::<u8>().prop_map(Self::MoveTag),
+            1 => any::<u8>().prop_map(Self::RemoveImage),
             1 => Just(Self::Restart),
             2 => (prop_oneof![Just(Reset::Crash), Just(Reset::Boot)], 0_u32..4).prop_map(|(cause, limit)| Self::Reset(cause, limit)),
         ]
@@ -123,6 +128,11 @@ impl Run {
             }
             Action::Pass(millis) => self.pass(u64::from(*millis)),
             Action::PassDeadline(beyond) => self.pass_deadline(u64::from(*beyond)),
+            Action::MoveTag(which) => {
+                let id = format!("moved {}", self.journal.len());
+                self.change_image(*which, Some(id));
+            }
+            Action::RemoveImage(which) => self.change_image(*which, None),
             Action::Restart => self.restart(),
             Action::Reset(cause, limit) => self.reset(*cause, *limit),
         }
@@ -204,6 +214,13 @@ impl Run {
             self.lines.push(line);
         }
         ended
+    }
+
+    fn change_image(&mut self, which: u8, id: Option<String>) {
+        let names: Vec<String> = self.world.images.keys().cloned().collect();
+        if let Some(name) = pick(&names, which) {
+            self.world.images.insert(name.clone(), id);
+        }
     }
 
     fn perform(&mut self, which: u8) {
@@ -312,6 +329,10 @@ impl Run {
             Record::UnitRequeued { cause: Repeat::Retry, .. } => "retry",
             Record::UnitRequeued { cause: Repeat::PowerLoss, .. } => "rerun",
             Record::UnitRequeued { cause: Repeat::Quarantine, .. } => "ended by a quarantine",
+            Record::JobEnded { verdict: Verdict::Failed(reason), .. } if reason.name == Name::ImageChanged => {
+                "image changed"
+            }
+            Record::ImageReloading { .. } => "image loaded again",
             Record::Quarantined => "quarantined",
             Record::JobHeld { .. } => "hold",
             Record::JobPaused { .. } => "paused",
@@ -334,6 +355,7 @@ impl Run {
             | Record::JobResuming { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
+            | Record::ImageKnown { .. }
             | Record::JobLaunching { .. }
             | Record::JobStarted { .. }
             | Record::JobEnded { .. }

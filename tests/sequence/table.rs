@@ -19,25 +19,25 @@ use super::invariants::reports;
 use super::plans::{at, empty_plan, execution, job, step};
 
 const REPORTS: &str = "
-                  Prepared NotPrepared         Started  NotStarted          Paused NotPaused Resumed Exited          Lost         Cleared
-waiting           stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
-held              stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
-preparing         prepared failed(start_error) stale    stale               stale  stale     stale   stale           stale        stale
-prepared          stale    stale               stale    stale               stale  stale     stale   stale           stale        stale
-launching         stale    stale               running  failed(start_error) stale  stale     stale   stale           failed(lost) stale
-launching,stop    stale    stale               stopping failed(start_error) stale  stale     stale   stale           failed(lost) stale
-running           stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
-pausing           stale    stale               stale    stale               paused running   stale   succeeded       failed(lost) stale
-paused            stale    stale               stale    stale               stale  stale     stale   succeeded       failed(lost) stale
-resuming          stale    stale               stale    stale               paused stale     running succeeded       failed(lost) stale
-stopping,timeout  stale    stale               stale    stale               stale  stale     stale   failed(timeout) failed(lost) stale
-stopping,operator stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
-stopping,gang     stale    stale               stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
-requeued,owed     clear    stale               clear    stale               stale  stale     stale   stale           stale        requeued
-requeued,cleared  clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
-ended,nothing     clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
-ended,owed        clear    stale               clear    stale               stale  stale     stale   stale           stale        cleared
-ended,cleared     clear    stale               clear    stale               stale  stale     stale   stale           stale        stale
+                  Prepared NotPrepared         ImageLost Started  NotStarted          Paused NotPaused Resumed Exited          Lost         Cleared
+waiting           stale    stale               stale     stale    stale               stale  stale     stale   stale           stale        stale
+held              stale    stale               stale     stale    stale               stale  stale     stale   stale           stale        stale
+preparing         prepared failed(start_error) again     stale    stale               stale  stale     stale   stale           stale        stale
+prepared          stale    stale               stale     stale    stale               stale  stale     stale   stale           stale        stale
+launching         stale    stale               stale     running  failed(start_error) stale  stale     stale   stale           failed(lost) stale
+launching,stop    stale    stale               stale     stopping failed(start_error) stale  stale     stale   stale           failed(lost) stale
+running           stale    stale               stale     stale    stale               stale  stale     stale   succeeded       failed(lost) stale
+pausing           stale    stale               stale     stale    stale               paused running   stale   succeeded       failed(lost) stale
+paused            stale    stale               stale     stale    stale               stale  stale     stale   succeeded       failed(lost) stale
+resuming          stale    stale               stale     stale    stale               paused stale     running succeeded       failed(lost) stale
+stopping,timeout  stale    stale               stale     stale    stale               stale  stale     stale   failed(timeout) failed(lost) stale
+stopping,operator stale    stale               stale     stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
+stopping,gang     stale    stale               stale     stale    stale               stale  stale     stale   failed(stopped) failed(lost) stale
+requeued,owed     clear    stale               stale     clear    stale               stale  stale     stale   stale           stale        requeued
+requeued,cleared  clear    stale               stale     clear    stale               stale  stale     stale   stale           stale        stale
+ended,nothing     clear    stale               stale     clear    stale               stale  stale     stale   stale           stale        stale
+ended,owed        clear    stale               stale     clear    stale               stale  stale     stale   stale           stale        cleared
+ended,cleared     clear    stale               stale     clear    stale               stale  stale     stale   stale           stale        stale
 ";
 
 const JOB_RECORDS: &str = "
@@ -107,6 +107,7 @@ fn every_report_in_every_job_state_has_its_outcome() {
     let names = [
         "Prepared",
         "NotPrepared",
+        "ImageLost",
         "Started",
         "NotStarted",
         "Paused",
@@ -131,7 +132,7 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
         ("JobHeld", Record::JobHeld { step, job }),
         ("JobReleased", Record::JobReleased { step, job }),
         ("JobPreparing", Record::JobPreparing { step, job, attempt: 1 }),
-        ("JobPrepared", Record::JobPrepared { step, job, container: "c".to_owned() }),
+        ("JobPrepared", Record::JobPrepared { step, job, container: "c".to_owned(), image: None }),
         ("JobLaunching", Record::JobLaunching { step, job }),
         ("JobStarted", Record::JobStarted { step, job }),
         ("JobPausing", Record::JobPausing { step, job }),
@@ -321,6 +322,9 @@ fn outcome_of(board: &Board, before: &JobState, report: perigee::sequence::event
     let mut after = board.clone();
     decision.records.iter().for_each(|record| assert_eq!(apply(&mut after, record), Ok(None)));
     let state = &after.live[&execution(1)].steps[0].jobs[0].state;
+    if state == before && decision.effects.contains(&Effect::Prepare(attempt)) {
+        return "again".to_owned();
+    }
     if state == before {
         assert!(
             decision.effects.contains(&Effect::Clear(attempt, Disposal::Remove)),

@@ -11,7 +11,7 @@ use perigee::sequence::record::Reset;
 use perigee::sequence::state::{Exit, JobState, Phase, Signal, StepState, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide};
 
-use super::plans::{at, empty_plan, execution, job, step, transfer};
+use super::plans::{at, empty_plan, execution, job, prepared, step, transfer};
 
 const BOOT: Event = Event::Reset { cause: Reset::Boot, limit: 0 };
 
@@ -151,7 +151,7 @@ fn a_boot_ends_what_ran_and_prepares_anew_what_had_not_started() {
     assert_eq!(decision.effects, [Effect::Clear(attempt(0, 0), Disposal::Remove)]);
     assert_eq!(name_of_step(&board, 0), Some(Name::LostPower));
     let mut board = submitted(lone_pods(1));
-    let prepared = Report::Prepared { container: "c".to_owned() };
+    let prepared = prepared("c".to_owned());
     feed(&mut board, BOOT, 20).expect("legal");
     assert_eq!(perigee::sequence::resume::resume(&board), [Effect::Prepare(attempt(0, 0))]);
     let decision = feed(&mut board, Event::Reported(attempt(0, 0), prepared), 21).expect("fits");
@@ -199,7 +199,7 @@ fn a_transfer_that_never_answers_is_ended_by_its_budget() {
     );
     feed(&mut board, Event::TimePassed(std::collections::BTreeMap::new()), 300_000).expect("legal");
     assert_eq!(name_of_step(&board, 0), Some(Name::Timeout));
-    let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None) };
+    let late = Event::ErrandEnded { execution: execution(1), step: 0, result: Ok(None), made: None };
     assert!(matches!(feed(&mut board, late, 300_001), Err(Refusal::Late(_))));
 }
 
@@ -227,7 +227,7 @@ fn submitted(plan: Arc<Plan>) -> Board {
 
 fn launching() -> Board {
     let mut board = submitted(lone_pods(1));
-    let prepared = Report::Prepared { container: "c".to_owned() };
+    let prepared = prepared("c".to_owned());
     feed(&mut board, Event::Reported(attempt(0, 0), prepared), 1).expect("fits");
     assert!(matches!(only(&board).steps[0].jobs[0].state, JobState::Launching { .. }));
     board

@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 
 use perigee::bundle::{ExecutionId, Hostname};
+use perigee::plan::{Errand, Work};
 use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::Report;
+use perigee::sequence::image::{Image, Lost, Pin, Reload};
 use perigee::sequence::state::{Exit, Logs, Signal};
-use perigee::sequence::{AttemptId, Board, Effect, Event};
+use perigee::sequence::{AttemptId, Board, Effect, Event, Execution};
 
-use super::plans::{Answer, End, Fate, Fates, Start};
+use super::plans::{Answer, End, Fate, Fates, IN_BUNDLE, Start, full_name};
 
 /// Every container that was ever made, and what the driver has yet to say.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) fates: Fates,
     pub(crate) containers: BTreeMap<AttemptId, Container>,
+    /// The ids of the images that are gone (`None`) or whose tag was moved.
+    pub(crate) images: BTreeMap<String, Option<String>>,
     /// What the driver knows and has not said yet.
     pub(crate) answers: Vec<Event>,
 }
@@ -24,6 +28,8 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) hostname: Hostname,
+    /// The id of the image that it was made from.
+    pub(crate) image: String,
     pub(crate) condition: Condition,
     /// How often a process was started in it.
     pub(crate) starts: u32,
@@ -76,12 +82,19 @@ impl World {
                 self.say(*attempt, Report::Cleared(Logs::default()));
             }
             Effect::Errand { execution, step } => {
+                let mut made = None;
+                let work = board.live.get(execution).map(|known| &known.plan.steps[*step].work);
+                if let Some(Work::Errand(Errand::ImageLoad(load))) = work {
+                    made = Some(Image { name: full_name(&load.image), id: IN_BUNDLE.to_owned() });
+                }
                 let result = match self.fates.transfers[&(*execution, *step)] {
                     Answer::Good => Ok(None),
                     Answer::Bad => Err(Reason::new(Name::TransferError, "no such file")),
                     Answer::Silence => return,
                 };
-                self.answers.push(Event::ErrandEnded { execution: *execution, step: *step, result });
+                let made = made.filter(|_| result.is_ok());
+                self.images.extend(made.iter().map(|image| (image.name.clone(), Some(image.id.clone()))));
+                self.answers.push(Event::ErrandEnded { execution: *execution, step: *step, result, made });
             }
             Effect::Report(execution) => {
                 self.answers.push(Event::Filed(*execution));
@@ -100,18 +113,52 @@ impl World {
         let answer = fate.prepare;
         let old = self.containers.get(&attempt);
         assert!(old.is_none_or(|old| old.starts == 0), "{attempt:?} is prepared again after it has run");
+        let image = match self.image(&attempt, execution) {
+            Ok(image) => image,
+            Err(report) if answer == Answer::Good => return self.say(attempt, report),
+            Err(_) => Image { name: String::new(), id: String::new() },
+        };
         if answer != Answer::Bad {
             let condition = Condition::Initialised;
-            let made = Container { hostname, condition, starts: 0, last_exit: None, fate, watched: false };
+            let made = Container {
+                hostname,
+                image: image.id.clone(),
+                condition,
+                starts: 0,
+                last_exit: None,
+                fate,
+                watched: false,
+            };
             self.containers.insert(attempt, made);
         }
         match answer {
-            Answer::Good => self.say(attempt, Report::Prepared { container: container_id(&attempt) }),
+            Answer::Good => self.say(attempt, Report::Prepared { container: container_id(&attempt), image }),
             Answer::Bad => {
                 self.containers.remove(&attempt);
                 self.say(attempt, Report::NotPrepared(Reason::new(Name::ImageMissing, "no such image")));
             }
             Answer::Silence => {}
+        }
+    }
+
+    /// The image that a name means now, whatever it meant before: to notice is the engine's part. Only what is gone is
+    /// told by itself, and loaded again when the engine says so.
+    fn image(&mut self, attempt: &AttemptId, execution: &Execution) -> Result<Image, Report> {
+        let job = &execution.plan.steps[attempt.step].jobs()[attempt.job];
+        let name = full_name(&job.pod.image);
+        let known = execution.images.get(&job.node, &name);
+        let stored = self.images.entry(name.clone()).or_insert_with(|| Some("first".to_owned()));
+        if stored.is_none() && matches!(known, Some(Pin { reload: Reload::Asked { .. }, .. })) {
+            *stored = Some(IN_BUNDLE.to_owned());
+        }
+        let reason = Reason::new(Name::ImageMissing, "no such image");
+        match (stored.clone(), known) {
+            (Some(id), _) => Ok(Image { name, id }),
+            (None, None) => Err(Report::NotPrepared(reason)),
+            (None, Some(pin)) => {
+                let image = Image { name, id: pin.id.clone() };
+                Err(Report::ImageLost(Box::new(Lost { image, seen: pin.reload, reason })))
+            }
         }
     }
 

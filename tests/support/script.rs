@@ -81,7 +81,7 @@ pub fn try_happen(ledger: &mut Ledger, board: &mut Board, event: Event) -> Resul
 pub fn life(n: u32) -> [Event; 3] {
     [
         Event::Submitted { plan: plan(n), held: false },
-        Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) },
+        Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None), made: None },
         Event::Filed(id(n)),
     ]
 }
@@ -91,6 +91,6 @@ pub fn accept(ledger: &mut Ledger, board: &mut Board, n: u32) {
 }
 
 pub fn finish(ledger: &mut Ledger, board: &mut Board, n: u32) {
-    happen(ledger, board, Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None) });
+    happen(ledger, board, Event::ErrandEnded { execution: id(n), step: 0, result: Ok(None), made: None });
     happen(ledger, board, Event::Filed(id(n)));
 }

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use cap_std::fs::Dir;
 use http_body_util::BodyExt as _;
@@ -66,7 +65,7 @@ impl Trip<'_> {
         self.room(endpoint, examined.context.bytes).await?;
         let mut log = Log::default();
         let work = self.run_build(endpoint, build, &examined, (&bases, &reference, &group), &mut log);
-        let longest = self.real(build.max_duration_seconds);
+        let longest = self.driver.real(build.max_duration_seconds);
         let broken_off = tokio::select! {
             result = tokio::time::timeout(longest, work) => match result {
                 Ok(Ok(())) => None,
@@ -90,11 +89,6 @@ impl Trip<'_> {
             (None, Some(_)) => None,
         };
         Ok(log.told(&reference, id, failure))
-    }
-
-    /// Time as the configuration counts it, in time of this machine.
-    pub(super) fn real(&self, seconds: u32) -> Duration {
-        Duration::from_secs(seconds.into()) / self.driver.settings.time_scale.max(1)
     }
 
     async fn examined(&self, build: &Build) -> Result<Examined, Stop> {
@@ -257,6 +251,11 @@ impl Log {
             "image": {"reference": reference, "repository": name, "tag": tag, "id": id},
             "log_tail": self.lines,
         });
-        failed.map_or_else(Done::good, Done::failed).with(document).cut(self.dropped)
+        let made = id.filter(|_| failed.is_none());
+        let done = failed.map_or_else(Done::good, Done::failed).with(document).cut(self.dropped);
+        match made {
+            Some(id) => done.making(reference, &id),
+            None => done,
+        }
     }
 }

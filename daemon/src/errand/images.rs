@@ -49,15 +49,17 @@ impl Trip<'_> {
         Ok(Done::good().with(json!({"images": lines})).cut(cut))
     }
 
-    pub(super) async fn image_load(&self, load: &ImageLoad) -> Result<Done, Stop> {
-        let reference = own_reference(&self.execution.plan.tenant, &load.image);
+    pub(super) async fn image_load(&self, wanted: &ImageLoad) -> Result<Done, Stop> {
+        let reference = own_reference(&self.execution.plan.tenant, &wanted.image);
         self.may_name(&reference)?;
-        let endpoint = self.driver.endpoint(&load.node)?;
-        let (file, bytes) = self.archive(load).await?;
+        let endpoint = self.driver.endpoint(&wanted.node)?;
+        let (file, bytes) = self.archive(wanted).await?;
         self.room(endpoint, bytes).await?;
-        let longest = self.real(load.max_duration_seconds);
+        let longest = self.driver.real(wanted.max_duration_seconds);
         let loaded = tokio::select! {
-            loaded = self.load(endpoint, file, &reference, longest) => loaded?,
+            loaded = load(endpoint, file, &reference, longest) => {
+                loaded.map_err(|error| failure::reason(&error)).and_then(|loaded| loaded)?
+            }
             () = self.unwanted() => return Err(Stop::Unwanted),
         };
         let id = self.ask(endpoint, || endpoint.image_id(&reference)).await?;
@@ -66,10 +68,11 @@ impl Trip<'_> {
             return Err(Reason::new(Name::ImageLoadFailed, message).into());
         };
         let (repository, tag) = reference.rsplit_once(':').unwrap_or((&reference, ""));
-        Ok(Done::good().with(json!({
+        let document = json!({
             "image": {"reference": reference, "repository": repository, "tag": tag, "id": id},
             "archive_bytes": bytes,
-        })))
+        });
+        Ok(Done::good().with(document).making(&reference, &id))
     }
 
     async fn archive(&self, load: &ImageLoad) -> Result<(File, u64), Stop> {
@@ -98,35 +101,6 @@ impl Trip<'_> {
         }
     }
 
-    /// Streams an archive to Podman, its names replaced on the way.
-    async fn load(
-        &self,
-        endpoint: &Endpoint,
-        file: impl Read + Send + 'static,
-        reference: &str,
-        longest: Duration,
-    ) -> Result<Vec<String>, Stop> {
-        let (writer, body) = pipe();
-        let named = reference.to_owned();
-        let send = blocking(move || {
-            let sent = archive::rename(file, &writer, &named);
-            if sent.is_err() {
-                writer.break_off();
-            }
-            sent
-        });
-        let (sent, loaded) = tokio::join!(send, endpoint.load(body, longest));
-        match (sent, loaded) {
-            // An archive that is none is why Podman had to be broken off.
-            (Err(Stop::Failed(reason)), Err(_)) if reason.name == Name::TarfileInvalid => Err(reason.into()),
-            (_, Ok(names)) => Ok(names),
-            (_, Err(error @ ApiError::Refused { .. })) => {
-                Err(Reason::new(Name::ImageLoadFailed, failure::reason(&error).message).into())
-            }
-            (_, Err(error)) => Err(failure::reason(&error).into()),
-        }
-    }
-
     /// An operator who keeps images below a tenant's name keeps them.
     pub(super) fn may_name(&self, reference: &str) -> Result<(), Reason> {
         if is_operators(reference, &self.driver.settings.image_prefixes) {
@@ -137,22 +111,55 @@ impl Trip<'_> {
         Ok(())
     }
 
-    /// Whether there is room for something of this size where images are stored: once as it comes, once as a layer.
+    /// Whether there is room for something of this size where images are stored.
     pub(super) async fn room(&self, endpoint: &Endpoint, bytes: u64) -> Result<(), Stop> {
-        let Some(root) = self.ask(endpoint, || endpoint.graph_root()).await? else { return Ok(()) };
-        let free = blocking(move || Ok(free(&root))).await?;
-        match free {
-            Some(free) if free < needed(bytes) => {
-                let message = format!(
-                    "{free} bytes are free where podman stores images, {} are needed: twice {bytes}, and {SPACE_RESERVE} in \
-                     reserve; remove images, or files of volumes",
-                    needed(bytes)
-                );
-                Err(Reason::new(Name::NoSpace, message).into())
-            }
-            Some(_) | None => Ok(()),
-        }
+        Ok(self.ask(endpoint, || room(endpoint, bytes)).await??)
     }
+}
+
+/// Streams an archive to Podman, its names replaced on the way.
+pub(super) async fn load(
+    endpoint: &Endpoint,
+    file: impl Read + Send + 'static,
+    reference: &str,
+    longest: Duration,
+) -> Result<Result<Vec<String>, Reason>, ApiError> {
+    let (writer, body) = pipe();
+    let named = reference.to_owned();
+    let send = blocking(move || {
+        let sent = archive::rename(file, &writer, &named);
+        if sent.is_err() {
+            writer.break_off();
+        }
+        sent
+    });
+    let (sent, loaded) = tokio::join!(send, endpoint.load(body, longest));
+    match (sent, loaded) {
+        // An archive that is none is why Podman had to be broken off.
+        (Err(Stop::Failed(reason)), Err(_)) if reason.name == Name::TarfileInvalid => Ok(Err(reason)),
+        (_, Ok(names)) => Ok(Ok(names)),
+        (_, Err(error @ ApiError::Refused { .. })) => {
+            Ok(Err(Reason::new(Name::ImageLoadFailed, failure::reason(&error).message)))
+        }
+        (_, Err(error)) => Err(error),
+    }
+}
+
+/// Whether there is room for something of this size where images are stored: once as it comes, once as a layer.
+pub(super) async fn room(endpoint: &Endpoint, bytes: u64) -> Result<Result<(), Reason>, ApiError> {
+    let Some(root) = endpoint.graph_root().await? else { return Ok(Ok(())) };
+    let free = tokio::task::spawn_blocking(move || free(&root)).await.unwrap_or_default();
+    Ok(match free {
+        Some(free) if free < needed(bytes) => {
+            let message = format!(
+                "{free} bytes are free where podman stores images, {} are needed: twice {bytes}, and {SPACE_RESERVE} in \
+                 reserve; remove images, or files of volumes",
+                needed(bytes)
+            );
+            Err(Reason::new(Name::NoSpace, message))
+        }
+        Some(_) | None => Ok(()),
+    })
 }
 
 /// Podman's list breaks off when an image goes while it is made: then it is asked for again.

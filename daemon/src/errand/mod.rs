@@ -15,12 +15,14 @@ mod listing;
 mod output;
 mod pipe;
 mod pods;
+mod reload;
 mod transfer;
 
 use std::path::PathBuf;
 
 use cap_std::fs::Dir;
 pub(crate) use output::Done;
+pub(crate) use reload::LoadedAgain;
 
 use crate::bundle::NodeName;
 use crate::plan::{Errand, Work};
@@ -61,8 +63,9 @@ impl Driver {
             Err(Stop::Unwanted) => return,
             Err(Stop::Failed(reason)) => Done::failed(reason),
         };
+        let made = done.made.clone();
         let result = trip.keep(done).await;
-        self.handle.report(Event::ErrandEnded { execution: execution.plan.execution, step, result }).await;
+        self.handle.report(Event::ErrandEnded { execution: execution.plan.execution, step, result, made }).await;
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Trip;
 use crate::disk;
 use crate::reason::{Name, Reason};
+use crate::sequence::image::Image;
 use crate::sequence::state::Output;
 
 /// Bytes of one output document.
@@ -18,17 +19,19 @@ pub(crate) struct Done {
     result: Result<(), Reason>,
     document: Option<Map<String, Value>>,
     truncated: bool,
+    /// The image that it made, if it made one.
+    pub(super) made: Option<Image>,
 }
 
 impl Done {
     /// Done, with nothing to tell.
     pub(super) fn good() -> Self {
-        Self { result: Ok(()), document: None, truncated: false }
+        Self { result: Ok(()), document: None, truncated: false, made: None }
     }
 
     /// Not done.
     pub(super) fn failed(reason: Reason) -> Self {
-        Self { result: Err(reason), document: None, truncated: false }
+        Self { result: Err(reason), document: None, truncated: false, made: None }
     }
 
     /// With a document of these fields.
@@ -40,6 +43,11 @@ impl Done {
         Self { document, ..self }
     }
 
+    /// With an image that it made, known by this name.
+    pub(super) fn making(self, name: &str, id: &str) -> Self {
+        Self { made: Some(Image { name: name.to_owned(), id: id.to_owned() }), ..self }
+    }
+
     /// Whether its document is cut short at a limit.
     pub(super) fn cut(self, truncated: bool) -> Self {
         Self { truncated, ..self }
@@ -49,7 +57,7 @@ impl Done {
 impl Trip<'_> {
     /// Puts the document of an errand beside the ledger and says what the engine is to hear.
     pub(super) async fn keep(&self, done: Done) -> Result<Option<Output>, Reason> {
-        let Done { result, document, truncated } = done;
+        let Done { result, document, truncated, made: _ } = done;
         let Some(document) = document else { return result.map(|()| None) };
         let plan = &self.execution.plan;
         let step = &plan.steps[self.step].id;

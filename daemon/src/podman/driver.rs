@@ -20,6 +20,7 @@ use super::turns::Turns;
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
+use crate::errand::LoadedAgain;
 use crate::handle::Handle;
 use crate::ledger::Queries;
 use crate::plan::PlannedJob;
@@ -60,6 +61,7 @@ pub struct Driver {
     turns: Turns,
     pub(super) written: Written,
     health: Health,
+    pub(crate) loaded_again: LoadedAgain,
     pub(crate) outbox: Outbox,
     pub(crate) handle: Handle,
     queries: watch::Receiver<Option<Queries>>,
@@ -84,6 +86,7 @@ impl Driver {
             turns: Turns::default(),
             written: Written::default(),
             health,
+            loaded_again: LoadedAgain::default(),
             outbox,
             handle,
             queries,
@@ -108,7 +111,13 @@ impl Driver {
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh =
             Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
-        Self { turns: self.turns.clone(), written: self.written.clone(), ledger: self.ledger, ..fresh }
+        let (turns, written, loaded_again) = (self.turns.clone(), self.written.clone(), self.loaded_again.clone());
+        Self { turns, written, loaded_again, ledger: self.ledger, ..fresh }
+    }
+
+    /// Time as the configuration counts it, in time of this machine.
+    pub(crate) fn real(&self, seconds: u32) -> Duration {
+        Duration::from_secs(seconds.into()) / self.settings.time_scale.max(1)
     }
 
     /// Begins to carry out an effect and returns at once.

@@ -36,11 +36,23 @@ fn name(message: &str) -> Name {
         Name::UserMissing
     } else if says("workdir \"") && (says("does not exist on container") || says("is not a directory")) {
         Name::WorkdirMissing
+    } else if is_damaged(&message) {
+        Name::ImageDamaged
     } else if says("image not known") || says("no such image") {
         Name::ImageMissing
     } else {
         Name::StartError
     }
+}
+
+/// Whether Podman's store has lost a part of an image that it still lists. The file system of a container, below
+/// `merged`, is no part of an image.
+fn is_damaged(message: &str) -> bool {
+    let says = |words: &str| message.contains(words);
+    let in_store = (says("/overlay/") || says("/vfs/dir/")) && !says("/merged");
+    says("layer not known")
+        || (in_store && says("no such file or directory"))
+        || (says("creating read-write layer") && says("recreating the links"))
 }
 
 #[cfg(test)]
@@ -77,6 +89,18 @@ mod tests {
             ("unable to find user nobodyknows: no matching entries in passwd file", Name::UserMissing),
             ("unable to find group nogrp: no matching entries in group file", Name::UserMissing),
             ("localhost/nope:1: image not known", Name::ImageMissing),
+            (
+                r#"creating container storage: creating read-write layer with ID "7cc8": Stat /s/overlay/3f30/diff: no such file or directory"#,
+                Name::ImageDamaged,
+            ),
+            ("stat /s/overlay/3f304652: no such file or directory", Name::ImageDamaged),
+            (
+                r#"creating container storage: creating read-write layer with ID "f9d3": recreating the links: 1 error occurred"#,
+                Name::ImageDamaged,
+            ),
+            ("layer not known", Name::ImageDamaged),
+            ("runc: open /s/overlay/3f30/merged/etc/x: no such file or directory", Name::StartError),
+            (r#"creating container storage: the container name "x" is already in use"#, Name::StartError),
         ] {
             assert_eq!(name(message), expected, "{message}");
         }

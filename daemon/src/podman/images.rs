@@ -17,6 +17,7 @@ use super::driver::Driver;
 use crate::bundle::Tenant;
 use crate::plan::errand::own_reference;
 use crate::reason::{Name, Reason};
+use crate::sequence::image::Image;
 use crate::wire;
 
 const LOCAL: &str = "localhost";
@@ -58,15 +59,6 @@ pub fn is_operators(full: &str, prefixes: &[String]) -> bool {
     prefixes.iter().any(below)
 }
 
-/// An image that is aboard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aboard {
-    /// The full name it was found by.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-}
-
 /// A line of Podman's list of images.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -91,11 +83,11 @@ impl Driver {
         endpoint: &Endpoint,
         tenant: &Tenant,
         reference: &str,
-    ) -> Result<Result<Aboard, Reason>, ApiError> {
+    ) -> Result<Result<Image, Reason>, ApiError> {
         let candidates = image_candidates(tenant, reference, &self.settings.image_prefixes);
         for name in &candidates {
             if let Some(id) = endpoint.image_id(name).await? {
-                return Ok(Ok(Aboard { name: name.clone(), id }));
+                return Ok(Ok(Image { name: name.clone(), id }));
             }
         }
         let message = match candidates.as_slice() {
@@ -118,6 +110,17 @@ impl Endpoint {
         match self.call(LOOK, self.podman.images().get(reference).inspect()).await {
             Ok(image) => Ok(image.id),
             Err(ApiError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a name off an image, and removes the image if it has no other. One that a container uses stays.
+    ///
+    /// # Errors
+    /// When Podman does not answer, or refuses.
+    pub async fn remove_image(&self, name: &str) -> Result<(), ApiError> {
+        match self.raw(WORK, Method::DELETE, &format!("/images/{name}?force=false"), wire::empty()).await {
+            Err(ApiError::NotFound(_)) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -26,6 +26,7 @@ mod inspected;
 mod launch;
 pub mod leftovers;
 pub mod orphans;
+mod pinned;
 pub mod prepare;
 mod report;
 mod turns;

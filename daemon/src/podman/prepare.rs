@@ -19,6 +19,7 @@ use crate::config::Isolation;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
+use crate::sequence::image::Image;
 use crate::sequence::orphan::{self, LedgerId};
 use crate::sequence::state::{AttemptId, JobState};
 use crate::sequence::{Board, Execution};
@@ -35,8 +36,7 @@ impl Driver {
             Err(reason) => Report::NotPrepared(reason),
             Ok(endpoint) => match self.prepare_at(endpoint, execution, attempt, &turn).await {
                 None => return,
-                Some(Ok(container)) => Report::Prepared { container },
-                Some(Err(reason)) => Report::NotPrepared(reason),
+                Some(report) => report,
             },
         };
         turn.settled();
@@ -50,44 +50,44 @@ impl Driver {
         execution: &Execution,
         attempt: AttemptId,
         turn: &Turn,
-    ) -> Option<Result<String, Reason>> {
+    ) -> Option<Report> {
         let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing));
         let mut tries = TRIES_IN_DOUBT;
         loop {
             let made = self.answered(endpoint, wanted, || async {
-                let made = self.try_prepare(endpoint, execution, attempt).await;
+                let made = self.try_from_image(endpoint, execution, attempt).await;
                 if made.as_ref().is_err_and(ApiError::unreachable) {
                     turn.unanswered();
                 }
                 made
             });
-            let reason = match made.await? {
-                Ok(Ok(container)) => return Some(Ok(container)),
-                Ok(Err(reason)) => reason,
-                Err(error) => failure::reason(&error),
+            let report = match made.await? {
+                Ok(report @ (Report::Prepared { .. } | Report::ImageLost(_))) => return Some(report),
+                Ok(report) => report,
+                Err(error) => Report::NotPrepared(failure::reason(&error)),
             };
             tries -= 1;
             if tries == 0 || !turn.in_doubt() || !wanted(&self.handle.snapshot().board) {
-                return Some(Err(reason));
+                return Some(report);
             }
-            tracing::warn!(%reason, "failed to prepare a container where one was being made before, will try again");
+            tracing::warn!(?report, "failed to prepare a container where one was being made before, will try again");
             tokio::time::sleep(SETTLE).await;
         }
     }
 
-    async fn try_prepare(
+    pub(super) async fn try_prepare(
         &self,
         endpoint: &Endpoint,
         execution: &Execution,
         attempt: AttemptId,
-    ) -> Result<Result<String, Reason>, ApiError> {
+    ) -> Result<Result<(String, Image), Reason>, ApiError> {
         let job = Self::job(execution, attempt);
         let name = view::container_name(execution, &attempt);
         if let Err(reason) = self.make_way(endpoint, &name).await? {
             return Ok(Err(reason));
         }
-        let image = match self.find_image(endpoint, &execution.plan.tenant, &job.pod.image).await? {
-            Ok(image) => image.id,
+        let image = match self.image_of(endpoint, execution, job).await? {
+            Ok(image) => image,
             Err(reason) => return Ok(Err(reason)),
         };
         if let Some(reason) = job.pod.ports.iter().find_map(port_trouble) {
@@ -103,7 +103,7 @@ impl Driver {
         let container = Container {
             group: group.as_ref().map(Group::parent),
             name: &name,
-            image: &image,
+            image: &image.id,
             network: &network,
             labels: labels(execution, attempt, self.ledger()),
             binds: &binds,
@@ -121,7 +121,7 @@ impl Driver {
         match endpoint.init(&id).await {
             Ok(()) => {
                 open_to_user(&mountpoint, job);
-                Ok(Ok(id))
+                Ok(Ok((id, image)))
             }
             Err(error) if error.unreachable() => Err(error),
             Err(error) => {

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::job;
 use super::record::{Record, Recorded, Repeat};
 use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Remains, Step, StepState, Verdict};
+use super::{image, job};
 use crate::bundle::ExecutionId;
 use crate::outcome;
 use crate::plan::{self, Plan, Work};
@@ -63,7 +63,6 @@ pub fn apply(board: &mut Board, recorded: &Recorded) -> Result<Option<Arc<Execut
 /// # Errors
 /// When the record does not fit; the execution is then unchanged.
 pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {
-    let at = recorded.at;
     match &recorded.record {
         Record::Accepted { .. } | Record::Purged => return Err(Illegal::new(recorded, &execution.phase)),
         Record::Released => match execution.phase {
@@ -74,12 +73,7 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         },
         Record::Interrupted { .. } | Record::Quarantined => interrupt(execution, recorded)?,
         Record::Halted { halt } => execution.halt = Some(halt.clone()),
-        Record::Settled { verdict } => match execution.phase {
-            Phase::Held | Phase::Open | Phase::Quarantined => {
-                execution.phase = Phase::Settled { verdict: verdict.clone(), at };
-            }
-            Phase::Settled { .. } | Phase::Ended { .. } => return Err(Illegal::new(recorded, &execution.phase)),
-        },
+        Record::Settled { verdict } => settle(execution, verdict, recorded)?,
         Record::Ended => end(execution, recorded)?,
         Record::StepStarted { step }
         | Record::StepEnded { step, .. }
@@ -89,13 +83,14 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
             let known = step_mut(execution, *step, recorded)?;
             let active = matches!(known.state, StepState::Active { .. });
             advance_step(known, recorded)?;
-            // An errand that came to its end: whatever made the resets, it was not this.
             let ended = known.state.verdict().is_some();
-            if active && ended && execution.plan.steps[*step].is_errand() {
-                execution.resets = 0;
+            if active && ended {
+                end_errand(execution, *step);
             }
         }
         Record::StepTaken { step, pieces } => take(execution, *step, pieces.as_deref(), recorded)?,
+        Record::ImageKnown { node, image } => execution.images.pin(node, image),
+        Record::ImageReloading { step, job, name } => reload(execution, (*step, *job), name, recorded)?,
         Record::UnitRequeued { step, unit, cause, pause_ms } => {
             requeue(execution, (*step, *unit), (*cause, *pause_ms), recorded)?;
         }
@@ -116,6 +111,9 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
                 return Err(Illegal::new(recorded, &"without that job"));
             };
             job::advance(known, recorded)?;
+            if matches!(recorded.record, Record::JobPrepared { .. } | Record::JobEnded { .. }) {
+                execution.images.reloaded((*step, *job));
+            }
             // Nor was it a process that came to its end.
             if matches!(recorded.record, Record::JobEnded { exit: Some(_), .. }) {
                 execution.resets = 0;
@@ -123,6 +121,33 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         }
     }
     Ok(())
+}
+
+/// An errand came to its end: whatever made the resets, it was not this. What it may have made is known no longer.
+fn end_errand(execution: &mut Execution, step: usize) {
+    let planned = &execution.plan.steps[step];
+    if planned.is_errand() {
+        execution.resets = 0;
+    }
+    if let Some(name) = image::made_by(&execution.plan.tenant, planned) {
+        execution.images.forget(&name);
+    }
+}
+
+/// An image is to be loaded once more, for a job that is being prepared.
+fn reload(
+    execution: &mut Execution,
+    (step, job): (usize, usize),
+    name: &str,
+    recorded: &Recorded,
+) -> Result<(), Box<Illegal>> {
+    let known = execution.steps.get(step).and_then(|known| known.jobs.get(job));
+    let planned = execution.plan.steps.get(step).and_then(|planned| planned.jobs().get(job));
+    let preparing = known.filter(|known| known.state == JobState::Preparing).and(planned);
+    match preparing {
+        Some(planned) if execution.images.reload(&planned.node, name, (step, job)) => Ok(()),
+        Some(_) | None => Err(Illegal::new(recorded, &execution.images)),
+    }
 }
 
 /// It was running at a reset; or at one too many, and waits: what was under way for it is to be done anew.
@@ -148,6 +173,16 @@ fn interrupt(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<I
 
 fn step_mut<'a>(execution: &'a mut Execution, step: usize, recorded: &Recorded) -> Result<&'a mut Step, Box<Illegal>> {
     execution.steps.get_mut(step).ok_or_else(|| Illegal::new(recorded, &"without that step"))
+}
+
+fn settle(execution: &mut Execution, verdict: &Verdict, recorded: &Recorded) -> Result<(), Box<Illegal>> {
+    match execution.phase {
+        Phase::Held | Phase::Open | Phase::Quarantined => {
+            execution.phase = Phase::Settled { verdict: verdict.clone(), at: recorded.at };
+            Ok(())
+        }
+        Phase::Settled { .. } | Phase::Ended { .. } => Err(Illegal::new(recorded, &execution.phase)),
+    }
 }
 
 fn end(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {

@@ -1,4 +1,5 @@
-//! One attempt of a job: who it is, how its process ran, what is left of it; and what a step has put out.
+//! One attempt of a job: who it is, how its process ran and is told to end, what is left of it; and what a step has put
+//! out.
 //!
 //! Must not: change by itself; only `apply` changes it.
 
@@ -73,4 +74,26 @@ pub struct AttemptId {
     pub job: usize,
     /// Number of the attempt, from 1.
     pub attempt: u32,
+}
+
+/// Why a pod must end before it wants to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// `max_duration` ran out.
+    Timeout,
+    /// An operator asked for it.
+    Operator,
+    /// Its gang is over, or cannot be.
+    Gang,
+}
+
+/// What a process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// SIGTERM: please end.
+    Term,
+    /// SIGKILL.
+    Kill,
 }

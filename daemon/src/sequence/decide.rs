@@ -11,6 +11,7 @@ use super::deadline::{Due, due};
 use super::draft::Draft;
 use super::effect::{Disposal, Effect};
 use super::event::{Away, Event, Outcome, Refusal, Report};
+use super::image::Image;
 use super::judge;
 use super::record::{Record, Recorded};
 use super::state::{
@@ -46,7 +47,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::Submitted { plan, held } => draft.submitted(plan, held)?,
         Event::Asked { execution, target, verb } => draft.asked(execution, target, verb)?,
         Event::Reported(attempt, report) => draft.reported(attempt, report)?,
-        Event::ErrandEnded { execution, step, result } => draft.errand_ended(execution, step, result)?,
+        Event::ErrandEnded { execution, step, result, made } => draft.errand_ended((execution, step), result, made)?,
         Event::OutputRead { execution, step, outputs } => draft.output_read(execution, step, outputs)?,
         Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed(away) => draft.time_passed(&away)?,
@@ -72,9 +73,10 @@ impl Draft<'_> {
         let AttemptId { execution, step, job, .. } = attempt;
         let state = self.get(execution).and_then(|known| known.job(&attempt)).map(|known| known.state.clone());
         match (&report, &state) {
-            (Report::Prepared { container }, Some(JobState::Preparing)) => {
-                self.record(execution, Record::JobPrepared { step, job, container: container.clone() })?;
+            (Report::Prepared { container, image }, Some(JobState::Preparing)) => {
+                self.prepared(attempt, container, image)?;
             }
+            (Report::ImageLost(lost), Some(JobState::Preparing)) => self.image_lost(attempt, lost)?,
             (Report::NotPrepared(reason), Some(JobState::Preparing)) => {
                 self.end_job(attempt, Verdict::Failed(reason.clone()), None)?;
             }
@@ -147,9 +149,9 @@ impl Draft<'_> {
 
     fn errand_ended(
         &mut self,
-        id: ExecutionId,
-        step: usize,
+        (id, step): (ExecutionId, usize),
         result: Result<Option<Output>, Reason>,
+        made: Option<Image>,
     ) -> Result<(), Refusal> {
         let active = self
             .get(id)
@@ -163,7 +165,12 @@ impl Draft<'_> {
             Ok(output) => (Verdict::Succeeded, output),
             Err(reason) => (Verdict::Failed(reason), None),
         };
-        Ok(self.record(id, Record::StepEnded { step, verdict, output })?)
+        self.record(id, Record::StepEnded { step, verdict, output })?;
+        let node = self.get(id).and_then(|known| known.plan.steps[step].node().cloned());
+        if let Some((node, image)) = node.zip(made) {
+            self.record(id, Record::ImageKnown { node, image })?;
+        }
+        Ok(())
     }
 
     /// The outputs that decide about a step are known: it runs, is skipped, or fails because they cannot be used.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::image::{Image, Lost};
 use super::record::Reset;
 use super::state::{AttemptId, Exit, JobState, Logs, Output};
 use crate::bundle::{ExecutionId, NodeName};
@@ -43,6 +44,8 @@ pub enum Event {
         step: usize,
         /// How it went.
         result: Result<Option<Output>, Reason>,
+        /// The image that it made, if it made one.
+        made: Option<Image>,
     },
     /// The outputs that decide about a step were read, by the steps they come from.
     OutputRead {
@@ -73,9 +76,13 @@ pub enum Report {
     Prepared {
         /// Podman's id of it.
         container: String,
+        /// The image that it was made from.
+        image: Image,
     },
     /// Its container could not be made; nothing of it is left.
     NotPrepared(Reason),
+    /// Nor could this one, because its image is not what it was.
+    ImageLost(Box<Lost>),
     /// Its process lives, or has lived.
     Started,
     /// Its process never lived.

@@ -20,13 +20,16 @@ pub(super) fn advance(job: &mut Job, recorded: &Recorded) -> Result<(), Box<Ille
     if let Record::JobPreparing { attempt, .. } = recorded.record
         && attempt != job.attempt
     {
-        (job.attempt, job.began, job.paused_ms) = (attempt, Some(recorded.at), 0);
+        (job.attempt, job.began, job.paused_ms, job.image) = (attempt, Some(recorded.at), 0, None);
     }
     if let JobState::Paused { since, freeze: Freeze::Frozen | Freeze::Thawing, .. } = &job.state
         && !matches!(next, JobState::Paused { .. })
     {
         let frozen = recorded.at.boot.since(since.boot).as_millis();
         job.paused_ms = job.paused_ms.saturating_add(u64::try_from(frozen).unwrap_or(u64::MAX));
+    }
+    if let Record::JobPrepared { image, .. } = &recorded.record {
+        job.image.clone_from(image);
     }
     job.state = next;
     Ok(())
@@ -59,6 +62,8 @@ fn next(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
         | Record::StepReleased { .. }
         | Record::StepReading { .. }
         | Record::StepTaken { .. }
+        | Record::ImageKnown { .. }
+        | Record::ImageReloading { .. }
         | Record::UnitRequeued { .. }
         | Record::Settled { .. }
         | Record::Ended

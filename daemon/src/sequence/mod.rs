@@ -15,6 +15,8 @@ mod draft;
 pub mod effect;
 pub mod event;
 mod gate;
+pub mod image;
+mod images;
 mod job;
 mod judge;
 pub mod orphan;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::image::Image;
 use super::state::{Exit, Halt, Logs, Output, Signal, StopCause, Verdict};
-use crate::bundle::ExecutionId;
+use crate::bundle::{ExecutionId, NodeName};
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -133,6 +134,22 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<Reason>,
     },
+    /// From now on a name means this image on a node: it was found or made.
+    ImageKnown {
+        /// The node.
+        node: NodeName,
+        /// Its name and id.
+        image: Image,
+    },
+    /// The node has lost an image that came with the bundle: it is to be loaded once more for a job.
+    ImageReloading {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+        /// Its full name.
+        name: String,
+    },
     /// Another attempt of a unit is due.
     UnitRequeued {
         /// Index of the step.
@@ -161,6 +178,9 @@ pub enum Record {
         job: usize,
         /// Podman's id of it.
         container: String,
+        /// Podman's id of the image that it was made from. Journals of versions 1 to 3 do not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<Arc<str>>,
     },
     /// A container is to be started.
     JobLaunching {

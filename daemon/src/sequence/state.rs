@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::attempt::{AttemptId, Exit, Logs, Output, Remains, Run};
+pub use super::attempt::{AttemptId, Exit, Logs, Output, Remains, Run, Signal, StopCause};
+use super::image::Images;
 use crate::bundle::{ExecutionId, StepId};
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -36,6 +37,9 @@ pub struct Execution {
     /// Resets in a row at which it was running: since the first of them nothing of it was seen to end.
     #[serde(default)]
     pub resets: u32,
+    /// The images that it has met.
+    #[serde(default)]
+    pub images: Images,
     /// One for each planned step.
     pub steps: Vec<Step>,
 }
@@ -151,6 +155,9 @@ pub struct Job {
     pub began: Option<Timestamp>,
     /// Milliseconds that the current attempt was frozen, as far as it has been thawed.
     pub paused_ms: u64,
+    /// Podman's id of the image that its latest container was made from.
+    #[serde(default)]
+    pub image: Option<Arc<str>>,
     /// Where it is.
     pub state: JobState,
 }
@@ -256,28 +263,6 @@ pub enum Hold {
     Held,
 }
 
-/// Why a pod must end before it wants to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopCause {
-    /// `max_duration` ran out.
-    Timeout,
-    /// An operator asked for it.
-    Operator,
-    /// Its gang is over, or cannot be.
-    Gang,
-}
-
-/// What a process is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// SIGTERM: please end.
-    Term,
-    /// SIGKILL.
-    Kill,
-}
-
 impl Execution {
     /// A freshly accepted execution.
     #[must_use]
@@ -286,7 +271,7 @@ impl Execution {
             |jobs: usize| Step { state: StepState::Waiting, input: Input::Unread, jobs: vec![Job::waiting(); jobs] };
         let steps = plan.steps.iter().map(|planned| step(planned.jobs().len())).collect();
         let phase = if held { Phase::Held } else { Phase::Open };
-        Self { plan, received, phase, halt: None, resets: 0, steps }
+        Self { plan, received, phase, halt: None, resets: 0, images: Images::default(), steps }
     }
 
     /// The job of an attempt, if that attempt is its current one.
@@ -330,7 +315,7 @@ impl Job {
     /// One that nothing has happened to.
     #[must_use]
     pub fn waiting() -> Self {
-        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, state: JobState::Waiting }
+        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, image: None, state: JobState::Waiting }
     }
 
     /// Whether a container of it may exist.

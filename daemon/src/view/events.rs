@@ -95,6 +95,11 @@ impl Names {
     }
 }
 
+/// An id as Podman shows it.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
 /// A record as a line. `names` are those of its execution.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "a table: one arm for each record")]
@@ -165,9 +170,18 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
         Record::JobPreparing { step, job, attempt } => {
             (job_id(*step, *job), "preparing".to_owned(), Some(format!("attempt {attempt}")))
         }
-        Record::JobPrepared { step, job, container } => {
-            let short: String = container.chars().take(12).collect();
-            (job_id(*step, *job), "prepared".to_owned(), Some(format!("container {short}")))
+        Record::ImageKnown { node, image } => {
+            let detail = format!("{} on {node} is {}", image.name, short(&image.id));
+            (execution.to_string(), "image".to_owned(), Some(detail))
+        }
+        Record::ImageReloading { step, job, name } => {
+            let detail = format!("{name} is lost or damaged; it is loaded again from the bundle, once");
+            (job_id(*step, *job), "reloading".to_owned(), Some(detail))
+        }
+        Record::JobPrepared { step, job, container, image } => {
+            let image = image.as_ref().map(|id| format!(", image {}", short(id))).unwrap_or_default();
+            let detail = format!("container {}{image}", short(container));
+            (job_id(*step, *job), "prepared".to_owned(), Some(detail))
         }
         Record::JobLaunching { step, job } => (job_id(*step, *job), "launching".to_owned(), None),
         Record::JobStarted { step, job } => (job_id(*step, *job), "running".to_owned(), None),

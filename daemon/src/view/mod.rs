@@ -137,6 +137,9 @@ pub struct JobStatus {
     pub slots: u32,
     /// Podman's name of its container.
     pub container: Option<String>,
+    /// Podman's id of the image that its container was made from.
+    #[serde(default)]
+    pub image: Option<String>,
     /// Where it is.
     pub state: State,
     /// Why it did not succeed.
@@ -322,6 +325,7 @@ fn job_status(
         hostname: planned.hostname.clone(),
         node: planned.node.clone(),
         container: container_of(execution, (step, index), job),
+        image: job.image.as_deref().map(str::to_owned),
         program: graph::program(&execution.plan, step, index),
         children: Vec::new(),
         after: Vec::new(),
