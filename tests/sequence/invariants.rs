@@ -197,7 +197,30 @@ fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
                 let Some(container) = run.world.containers.get(&made) else { continue };
                 assert_eq!(Some(container.image.as_str()), made_from.remove(&(id, *step, *job)), "{made:?} is not it");
             }
-            _ => {}
+            Record::Released
+            | Record::Interrupted { .. }
+            | Record::Quarantined
+            | Record::Halted { .. }
+            | Record::StepEnded { .. }
+            | Record::StepHeld { .. }
+            | Record::StepReleased { .. }
+            | Record::StepReading { .. }
+            | Record::StepTaken { .. }
+            | Record::JobHeld { .. }
+            | Record::JobReleased { .. }
+            | Record::JobPausing { .. }
+            | Record::JobPaused { .. }
+            | Record::JobResuming { .. }
+            | Record::JobResumed { .. }
+            | Record::ImageKnown { .. }
+            | Record::UnitRequeued { .. }
+            | Record::JobStarted { .. }
+            | Record::JobStopping { .. }
+            | Record::JobEnded { .. }
+            | Record::JobCleared { .. }
+            | Record::Settled { .. }
+            | Record::Ended
+            | Record::Purged => {}
         }
     }
 }
