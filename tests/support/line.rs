@@ -43,8 +43,28 @@ pub enum Fate {
 enum Which {
     /// The next whose first line holds this text.
     Holding(&'static str),
-    /// The one after so many others.
-    After(usize),
+    /// The one after so many others of its kind.
+    After(usize, Requests),
+}
+
+/// Which requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// Every one.
+    All,
+    /// Those that change something.
+    Changes,
+}
+
+impl Requests {
+    /// Whether a request with this first line is one of them.
+    fn hold(self, line: &str) -> bool {
+        let changes = (line.starts_with("POST ") && !line.contains("/wait?")) || line.starts_with("DELETE ");
+        match self {
+            Self::All => true,
+            Self::Changes => changes,
+        }
+    }
 }
 
 type Rule = Arc<Mutex<Option<(Which, Fate)>>>;
@@ -79,9 +99,9 @@ impl Line {
         self.set(Some((Which::Holding(request), fate)));
     }
 
-    /// The n-th request from now on, counted from 1, meets this fate.
-    pub fn nth(&self, n: usize, fate: Fate) {
-        self.set(Some((Which::After(n - 1), fate)));
+    /// The n-th of these requests from now on, counted from 1, meets this fate.
+    pub fn nth(&self, n: usize, requests: Requests, fate: Fate) {
+        self.set(Some((Which::After(n - 1, requests), fate)));
     }
 
     /// The next request that holds these words meets this fate, and from then on every one that holds those is answered
@@ -139,8 +159,9 @@ fn judge((rule, lasting): (&Rule, &Lasting), line: &str) -> Option<Fate> {
             return lasting.filter(|(words, _)| line.contains(words)).map(|(_, answer)| Fate::Answered(answer));
         }
         Some((Which::Holding(words), _)) => line.contains(*words),
-        Some((Which::After(0), _)) => true,
-        Some((Which::After(others), _)) => {
+        Some((Which::After(_, requests), _)) if !requests.hold(line) => false,
+        Some((Which::After(0, _), _)) => true,
+        Some((Which::After(others, _), _)) => {
             *others -= 1;
             false
         }
@@ -179,6 +200,9 @@ fn carry(mut client: UnixStream, podman: &Path, rules: (&Rule, &Lasting), struck
     // Podman has done it when it answers.
     let answered = |mut server: UnixStream| server.read(&mut [0; 1]);
     match judge(rules, &line) {
+        None if line.starts_with("GET ") && line.contains("/libpod/info ") => {
+            let _ = client.write_all(&info(|| forward(&request)));
+        }
         None => {
             let Some(server) = forward(&request) else { return };
             join(client, server);
@@ -207,6 +231,22 @@ fn carry(mut client: UnixStream, podman: &Path, rules: (&Rule, &Lasting), struck
             strike(blow);
         }
     }
+}
+
+/// What Podman says of itself, asked once by all: it looks up the packages of its programs for it, each time, which
+/// takes longer than everything else that a flight asks for.
+fn info(ask: impl FnOnce() -> Option<UnixStream>) -> Vec<u8> {
+    static INFO: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let mut info = INFO.lock().unwrap_or_else(PoisonError::into_inner);
+    if info.is_empty() {
+        let answer = ask().and_then(|mut server| {
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).ok().map(|_| answer)
+        });
+        // A Podman that goes away in the middle of it has said nothing.
+        *info = answer.filter(|answer| answer.ends_with(b"}\n") || answer.ends_with(b"0\r\n\r\n")).unwrap_or_default();
+    }
+    info.clone()
 }
 
 /// Carries what both say until Podman has said all.
