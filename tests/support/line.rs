@@ -68,10 +68,13 @@ impl Requests {
 }
 
 type Rule = Arc<Mutex<Option<(Which, Fate)>>>;
+/// Words of requests, and the answer to each of them once the rule has met its request.
+type Lasting = Arc<Mutex<Option<(&'static str, &'static str)>>>;
 
 /// A line to Podman.
 pub struct Line {
     rule: Rule,
+    lasting: Lasting,
     struck: Arc<AtomicBool>,
     path: PathBuf,
 }
@@ -80,15 +83,15 @@ impl Line {
     /// A line from a socket of its own to Podman's.
     pub fn between(path: PathBuf, podman: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).expect("bound");
-        let (rule, struck) = (Rule::default(), Arc::<AtomicBool>::default());
-        let shared = (rule.clone(), struck.clone());
+        let (rule, lasting, struck) = (Rule::default(), Lasting::default(), Arc::<AtomicBool>::default());
+        let shared = (rule.clone(), lasting.clone(), struck.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let ((rule, struck), podman) = (shared.clone(), podman.clone());
-                std::thread::spawn(move || carry(client, &podman, &rule, &struck));
+                let ((rule, lasting, struck), podman) = (shared.clone(), podman.clone());
+                std::thread::spawn(move || carry(client, &podman, (&rule, &lasting), &struck));
             }
         });
-        Self { rule, struck, path }
+        Self { rule, lasting, struck, path }
     }
 
     /// The next request that holds these words meets this fate.
@@ -99,6 +102,13 @@ impl Line {
     /// The n-th of these requests from now on, counted from 1, meets this fate.
     pub fn nth(&self, n: usize, requests: Requests, fate: Fate) {
         self.set(Some((Which::After(n - 1, requests), fate)));
+    }
+
+    /// The next request that holds these words meets this fate, and from then on every one that holds those is answered
+    /// so.
+    pub fn next_and_then(&self, request: &'static str, fate: Fate, requests: &'static str, answer: &'static str) {
+        self.next(request, fate);
+        *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some((requests, answer));
     }
 
     /// Nothing happens to any request any more. Returns whether somebody was struck before.
@@ -141,10 +151,13 @@ pub fn lined(config: &str) -> (Board, Line) {
 }
 
 /// The fate of a request with this first line.
-fn judge(rule: &Rule, line: &str) -> Option<Fate> {
+fn judge((rule, lasting): (&Rule, &Lasting), line: &str) -> Option<Fate> {
     let mut rule = rule.lock().unwrap_or_else(PoisonError::into_inner);
     let is_it = match &mut *rule {
-        None => false,
+        None => {
+            let lasting = *lasting.lock().unwrap_or_else(PoisonError::into_inner);
+            return lasting.filter(|(words, _)| line.contains(words)).map(|(_, answer)| Fate::Answered(answer));
+        }
         Some((Which::Holding(words), _)) => line.contains(*words),
         Some((Which::After(_, requests), _)) if !requests.hold(line) => false,
         Some((Which::After(0, _), _)) => true,
@@ -173,7 +186,7 @@ fn head(client: &mut UnixStream) -> Option<(Vec<u8>, String)> {
     Some((request, line))
 }
 
-fn carry(mut client: UnixStream, podman: &Path, rule: &Rule, struck: &AtomicBool) {
+fn carry(mut client: UnixStream, podman: &Path, rules: (&Rule, &Lasting), struck: &AtomicBool) {
     let strike = |blow: Blow| {
         blow();
         struck.store(true, Ordering::SeqCst);
@@ -186,7 +199,7 @@ fn carry(mut client: UnixStream, podman: &Path, rule: &Rule, struck: &AtomicBool
     };
     // Podman has done it when it answers.
     let answered = |mut server: UnixStream| server.read(&mut [0; 1]);
-    match judge(rule, &line) {
+    match judge(rules, &line) {
         None if line.starts_with("GET ") && line.contains("/libpod/info ") => {
             let _ = client.write_all(&info(|| forward(&request)));
         }
