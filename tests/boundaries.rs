@@ -1,8 +1,10 @@
-//! Everything that a sequence does, and at the points of it a kill: the daemon before, amid and behind each
-//! request to Podman and at each change of a file; Podman's service at the same requests; and random instants.
+//! Everything that a sequence does, and at every point of it a kill: the daemon before, amid and behind each request
+//! that makes Podman change something and before each change of a file; Podman's service at the same requests; and
+//! random instants.
 //!
-//! The points are not listed anywhere: n goes up until a flight ends without having come to its n-th point.
-//! The default takes each fifteenth; `PERIGEE_TORTURE=long` (`make torture`) every single one, and more instants.
+//! The points are not listed anywhere: n goes up until a flight ends without having come to its n-th point. The long
+//! form (`PERIGEE_TORTURE=long`, `make torture`) also strikes at the requests that only look, behind each change of a
+//! file, and at more instants.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test says what it expects and what it has tried")]
 
@@ -26,6 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use flight::Landing;
+use line::Requests;
 
 /// Boards that fly at once: more would make each other late on two cores.
 const BOARDS: usize = 5;
@@ -33,6 +36,8 @@ const BOARDS: usize = 5;
 const LANES: usize = 3;
 /// A sequence has far fewer points; a flight that never ends untouched is a mistake of the test.
 const POINTS_MAX: usize = 1000;
+/// And not fewer than these: a volume, a network, and for each of three pods a create, init, start, and removal; a stop.
+const POINTS_MIN: usize = 15;
 
 /// Flights to one point that may be late.
 const TRIES: usize = 6;
@@ -76,19 +81,21 @@ enum Came {
     ToItsEnd,
 }
 
-/// Of the points the default form takes each so-many-th: every one of them takes more than ten minutes.
-const STRIDE: usize = 15;
+/// The requests that are points. What only looks changes nothing: what a kill before it leaves is what a kill behind
+/// the last change leaves.
+fn requests() -> Requests {
+    if trials::long() { Requests::All } else { Requests::Changes }
+}
 
-/// Tries point after point, some at once, until a flight comes to its end. The same number is not the same place in
-/// every flight: what Podman does in parallel comes in any order.
+/// Tries every point, some at once, until a flight comes to its end. The same number is not the same place in every
+/// flight: what Podman does in parallel comes in any order.
 fn points(what: &str, attempt: impl Fn(usize) -> (Came, Landing) + Sync) {
-    let stride = trials::trials(STRIDE, 1);
-    let next = AtomicUsize::new(0);
+    let next = AtomicUsize::new(1);
     let end = AtomicUsize::new(POINTS_MAX);
     let tried = AtomicUsize::new(0);
     in_lanes(|| {
         loop {
-            let n = next.fetch_add(1, Ordering::Relaxed) * stride + 1;
+            let n = next.fetch_add(1, Ordering::Relaxed);
             if n >= end.load(Ordering::Relaxed) {
                 return;
             }
@@ -99,8 +106,9 @@ fn points(what: &str, attempt: impl Fn(usize) -> (Came, Landing) + Sync) {
             };
         }
     });
-    assert!(end.into_inner() < POINTS_MAX, "{what}: no flight came to its end");
-    println!("boundaries: {what}: {} points", tried.into_inner());
+    let tried = tried.into_inner();
+    assert!(tried >= POINTS_MIN && end.into_inner() < POINTS_MAX, "{what}: {tried} points");
+    println!("boundaries: {what}: {tried} points");
 }
 
 /// Tries so many things, some at once.

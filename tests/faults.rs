@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Board, at, text};
-use truth::{has_no_gap, nothing_left, outbox_is_complete, reason};
+use truth::{nothing_left, outbox_is_complete, reason};
 
 /// Longest that `perigee status` may take, whatever goes wrong.
 const PROMPT: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 //! its disk is logged, and disks are made as a cut anywhere in that log could have left them: without what had not been
 //! flushed, or with some sectors of it. There is no Podman in the computer.
 //!
-//! The default form makes 4 cuts of the first kind and 8 of the second; `PERIGEE_TORTURE=long` (`make torture`) 200
+//! The default form makes 8 cuts of the first kind and 14 of the second; `PERIGEE_TORTURE=long` (`make torture`) 200
 //! and 300, or as many as `PERIGEE_CUTS=KILLS,LOGGED` says.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test says what it expects and what it has tried")]
@@ -35,9 +35,9 @@ use writes::{Cache, Log};
 const LANES: usize = 2;
 /// Cuts that one disk goes through.
 const CHAIN: usize = 10;
-/// Cuts that are made of one log, and disks that one computer judges.
+/// Cuts that are made of one log, and disks that one computer judges at most.
 const POINTS: usize = 20;
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 /// Executions of a session: of one that is killed, which never comes that far, and of one that is logged.
 const OF_A_CHAIN: usize = 6;
 const OF_A_LOG: usize = 15;
@@ -52,7 +52,7 @@ fn cuts() -> (usize, usize) {
         return (kills.parse().expect("a number"), logged.parse().expect("a number"));
     }
     let long = std::env::var_os("PERIGEE_TORTURE").is_some_and(|form| form == "long");
-    if long { (200, 300) } else { (4, 8) }
+    if long { (200, 300) } else { (8, 14) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test measures how fast an emulated computer is")]
@@ -232,11 +232,11 @@ impl Logged {
 
     /// Cuts at so many points all over the log; returns the acknowledgements that were judged.
     fn judge_points(&self, points: usize) -> usize {
-        let numbers: Vec<usize> = (0..points).collect();
-        let lots: Vec<&[usize]> = numbers.chunks(AT_ONCE).collect();
-        let judged = in_lanes(&lots, |_, lot| {
+        let lots = lots(points, AT_ONCE);
+        let judged = in_lanes(&lots, |number, lot| {
             let folder = machine::folder();
-            let disks: Vec<_> = lot.iter().map(|point| self.cut_at(folder.path(), *point, points)).collect();
+            let first: usize = lots[..number].iter().sum();
+            let disks: Vec<_> = (first..first + lot).map(|point| self.cut_at(folder.path(), point, points)).collect();
             let verdicts = judge(folder.path(), &disks);
             let judged = verdicts.iter().map(|(verdict, flight)| {
                 let orders = flight.known.iter().map(|known| known.done.len()).sum::<usize>();

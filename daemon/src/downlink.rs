@@ -13,9 +13,12 @@
 
 mod sweep;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
@@ -98,13 +101,15 @@ pub struct OutboxEntry {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     state_dir: PathBuf,
+    /// Room of the entries that wait for a pass: what is in one never changes.
+    rooms: Arc<Mutex<BTreeMap<OsString, u64>>>,
 }
 
 impl Outbox {
     /// The outbox of a state directory.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned() }
+        Self { state_dir: state_dir.to_owned(), rooms: Arc::default() }
     }
 
     /// Where the console output of a container is kept.
@@ -313,7 +318,15 @@ impl Outbox {
     /// The room that all entries take which wait for a pass.
     #[must_use]
     pub fn room(&self) -> u64 {
-        disk::room_of(&self.state_dir.join("downlink"))
+        let folder = self.state_dir.join("downlink");
+        let entries = fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        let names: BTreeSet<OsString> = entries.map(|entry| entry.file_name()).collect();
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|name, _| names.contains(name));
+        for name in names {
+            rooms.entry(name).or_insert_with_key(|name| disk::room_of(&folder.join(name)));
+        }
+        rooms.values().sum()
     }
 
     /// Why nothing more is taken in, when the entries take as much room as they may.
@@ -381,8 +394,6 @@ fn listing(outgoing: &Path, step: &StepId) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::plan::Plan;
     use crate::sequence::state::Verdict;

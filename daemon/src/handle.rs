@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bundle::ExecutionId;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::outcome::{self, State};
@@ -30,6 +31,8 @@ pub enum Input {
     HealthChanged,
     /// The ground acknowledged an outbox entry.
     Acknowledged,
+    /// Bytes of console output of ended executions.
+    Measured(Vec<(ExecutionId, u64)>),
     /// The configuration was read again, or could not be.
     Reloaded(Result<Box<Settings>, String>),
     /// Persist and leave.
@@ -190,6 +193,12 @@ impl Handle {
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Reports how much room console output takes; waits on its thread while the queue is full.
+    pub fn measured(&self, logs: Vec<(ExecutionId, u64)>) {
+        // As below.
+        let _ = self.inbox.blocking_send(Input::Measured(logs));
     }
 
     /// Reports an event; waits while the queue is full.

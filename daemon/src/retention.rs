@@ -23,6 +23,28 @@ pub struct Past {
     pub log_bytes: u64,
 }
 
+/// All ended executions that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// How many.
+    pub executions: usize,
+    /// Bytes of their console output.
+    pub log_bytes: u64,
+    /// When the first of them ended.
+    pub oldest: Option<BootTime>,
+}
+
+/// Whether none of them must go: the question that is asked after every end, at no cost that grows with them.
+#[must_use]
+pub fn is_within(total: &Total, now: BootTime, limits: &Retention) -> bool {
+    let too_old = total.oldest.is_some_and(|ended| is_too_old(ended, now, limits));
+    total.executions <= limits.executions && total.log_bytes <= limits.log_bytes && !too_old
+}
+
+fn is_too_old(ended: BootTime, now: BootTime, limits: &Retention) -> bool {
+    now.since(ended) > DAY * limits.days
+}
+
 /// The ended executions that must go. `kept` begins with the one that ended first.
 #[must_use]
 pub fn surplus(kept: &[Past], now: BootTime, limits: &Retention) -> BTreeSet<ExecutionId> {
@@ -30,7 +52,7 @@ pub fn surplus(kept: &[Past], now: BootTime, limits: &Retention) -> BTreeSet<Exe
     let mut excess = kept.iter().map(|past| past.log_bytes).sum::<u64>().saturating_sub(limits.log_bytes);
     let mut gone = BTreeSet::new();
     for (at, past) in kept.iter().enumerate() {
-        let too_old = now.since(past.ended) > DAY * limits.days;
+        let too_old = is_too_old(past.ended, now, limits);
         if at >= too_many && excess == 0 && !too_old {
             continue;
         }
@@ -62,6 +84,21 @@ mod tests {
     fn gone(now_days: u32, limits: &Retention) -> Vec<usize> {
         let gone = surplus(&past(), BootTime::default().after(DAY * now_days), limits);
         past().iter().enumerate().filter(|(_, past)| gone.contains(&past.id)).map(|(at, _)| at).collect()
+    }
+
+    #[test]
+    fn all_is_within_the_limits_exactly_when_nothing_must_go() {
+        let cases =
+            [(5, 5, 10, 150), (5, 4, 10, 150), (5, 5, 10, 149), (11, 5, 10, 150), (12, 5, 10, 150), (12, 4, 3, 9)];
+        for (now, executions, days, log_bytes) in cases {
+            let (now, limits) = (BootTime::default().after(DAY * now), limits(executions, days, log_bytes));
+            let total = Total { executions: 5, log_bytes: 150, oldest: Some(past()[0].ended) };
+            assert_eq!(
+                is_within(&total, now, &limits),
+                surplus(&past(), now, &limits).is_empty(),
+                "{now:?} {limits:?}"
+            );
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
 use crate::config::{self, Settings};
 use crate::downlink::Outbox;
-use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
+use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Layout, Ledger, LedgerError, identity};
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
@@ -43,6 +43,7 @@ pub struct Loop {
     storage: Storage,
     board: Board,
     driver: Driver,
+    handle: Handle,
     health: Health,
     outbox: Outbox,
     inbox: mpsc::Receiver<Input>,
@@ -63,8 +64,13 @@ impl Loop {
     pub fn new(parts: Parts) -> Self {
         let settings = parts.settings.borrow().clone();
         let outbox = Outbox::new(&settings.state_dir);
-        let driver =
-            Driver::new(settings, outbox.clone(), parts.health.clone(), parts.handle, parts.queries.subscribe());
+        let driver = Driver::new(
+            settings,
+            outbox.clone(),
+            parts.health.clone(),
+            parts.handle.clone(),
+            parts.queries.subscribe(),
+        );
         Self {
             decided: parts.clock.now(),
             clock: parts.clock,
@@ -72,6 +78,7 @@ impl Loop {
             storage: Storage::closed(parts.queries),
             board: Board::default(),
             driver,
+            handle: parts.handle,
             health: parts.health,
             outbox,
             inbox: parts.inbox,
@@ -92,7 +99,6 @@ impl Loop {
         match self.try_open() {
             Ok(()) => {
                 self.outbox.sweep(|id| self.board.live.contains_key(&id));
-                self.outbox.sweep_logs(|id| self.board.ended.contains(&id) && !self.storage.keeps(id));
                 self.tend();
             }
             Err(error @ LedgerError::InUse { .. }) => return Err(error),
@@ -127,11 +133,23 @@ impl Loop {
         if let Some(cause) = reset {
             self.step(Event::Reset { cause, limit: settings.resets });
         }
+        self.measure_logs();
         let owed = resume::resume(&self.board);
         self.carry_out(owed, Occasion::Resumed);
         // Draws the consequences that a crash may have cut off.
         self.step(Event::TimePassed(self.away()));
         Ok(())
+    }
+
+    /// Removes the console output of forgotten executions that a crash has kept from going, and measures that of all
+    /// others, beside the loop: it takes a walk over all of it.
+    fn measure_logs(&self) {
+        let (handle, outbox, kept, ended) =
+            (self.handle.clone(), self.outbox.clone(), self.storage.kept(), self.board.ended.clone());
+        tokio::task::spawn_blocking(move || {
+            outbox.sweep_logs(|id| ended.contains(&id) && !kept.contains(&id));
+            handle.measured(kept.into_iter().map(|id| (id, outbox.log_bytes(id))).collect());
+        });
     }
 
     /// Runs until it is told to leave.
@@ -152,6 +170,10 @@ impl Loop {
                 Ok(Some(Input::Acknowledged)) => {
                     self.tend();
                     self.publish();
+                }
+                Ok(Some(Input::Measured(logs))) => {
+                    self.storage.measured(logs);
+                    self.tend();
                 }
                 Ok(Some(Input::Reloaded(result))) => self.reload(result),
                 Err(_) => self.wake(),
@@ -266,6 +288,7 @@ impl Loop {
         purged.into_iter().for_each(|recorded| self.forget(recorded.execution));
         for execution in ended {
             let id = execution.plan.execution;
+            self.storage.logged(id, self.outbox.log_bytes(id));
             if let Err(error) = self.outbox.tidy(id) {
                 tracing::warn!(execution = %id, %error, "failed to remove the files of a bundle");
             }

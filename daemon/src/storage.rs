@@ -15,8 +15,8 @@ use crate::bundle::ExecutionId;
 use crate::config::Retention;
 use crate::downlink::Outbox;
 use crate::handle::{Trouble, TroubleName};
-use crate::ledger::{Committed, Cursor, Ledger, LedgerError, Queries};
-use crate::retention::{self, Past};
+use crate::ledger::{Committed, Cursor, Kept, Ledger, LedgerError, Queries};
+use crate::retention::{self, Past, Total};
 use crate::run::chain;
 use crate::sequence::{Execution, Recorded};
 use crate::time::BootTime;
@@ -25,8 +25,30 @@ use crate::time::BootTime;
 pub struct Storage {
     ledger: State,
     queries: watch::Sender<Option<Queries>>,
-    /// Bytes of console output of ended executions, as far as looked at.
-    logs: BTreeMap<ExecutionId, u64>,
+    logs: Logs,
+}
+
+/// Bytes of console output of ended executions, as far as measured.
+#[derive(Debug, Default)]
+struct Logs {
+    of: BTreeMap<ExecutionId, u64>,
+    total: u64,
+}
+
+impl Logs {
+    fn of(&self, id: ExecutionId) -> u64 {
+        self.of.get(&id).copied().unwrap_or_default()
+    }
+
+    fn insert(&mut self, id: ExecutionId, bytes: u64) {
+        self.remove(id);
+        self.of.insert(id, bytes);
+        self.total += bytes;
+    }
+
+    fn remove(&mut self, id: ExecutionId) {
+        self.total -= self.of.remove(&id).unwrap_or_default();
+    }
 }
 
 enum State {
@@ -38,7 +60,7 @@ impl Storage {
     /// Not open yet; readers will find its queries here.
     #[must_use]
     pub fn closed(queries: watch::Sender<Option<Queries>>) -> Self {
-        Self { ledger: State::Closed { why: "not yet opened".to_owned() }, queries, logs: BTreeMap::new() }
+        Self { ledger: State::Closed { why: "not yet opened".to_owned() }, queries, logs: Logs::default() }
     }
 
     /// Notes why it cannot be opened.
@@ -191,13 +213,24 @@ impl Storage {
         }
     }
 
-    /// Whether more of an ended execution is kept than its identity.
+    /// The ended executions of which more is kept than their identity.
     #[must_use]
-    pub fn keeps(&self, id: ExecutionId) -> bool {
+    pub fn kept(&self) -> BTreeSet<ExecutionId> {
         match &self.ledger {
-            State::Closed { .. } => true,
-            State::Open { ledger, .. } => ledger.keeps(id),
+            State::Closed { .. } => BTreeSet::new(),
+            State::Open { ledger, .. } => ledger.kept().map(|(id, _)| id).collect(),
         }
+    }
+
+    /// Notes how much room the console output of an execution takes that has just ended.
+    pub fn logged(&mut self, id: ExecutionId, bytes: u64) {
+        self.logs.insert(id, bytes);
+    }
+
+    /// Notes how much room the console output of many takes; some of them may be forgotten by now.
+    pub fn measured(&mut self, logs: Vec<(ExecutionId, u64)>) {
+        let kept = self.kept();
+        logs.into_iter().filter(|(id, _)| kept.contains(id)).for_each(|(id, bytes)| self.logs.insert(id, bytes));
     }
 
     /// Removes what of an ended execution is kept, for ever: its records, its place in lists, its console output. Its
@@ -220,7 +253,7 @@ impl Storage {
             }
         }
         for id in &known {
-            self.logs.remove(id);
+            self.logs.remove(*id);
             if let Err(error) = outbox.forget(*id) {
                 tracing::warn!(execution = %id, %error, "failed to remove the logs of a forgotten execution");
             }
@@ -231,15 +264,18 @@ impl Storage {
     /// Lets go of what is beyond the limits, and gives its room back to the disk.
     pub fn tend(&mut self, limits: &Retention, now: BootTime, outbox: &Outbox) {
         let State::Open { ledger, trouble: None, .. } = &self.ledger else { return };
-        let known = std::mem::take(&mut self.logs);
-        let kept: Vec<Past> = ledger
-            .kept()
-            .map(|(id, kept)| {
-                let log_bytes = known.get(&id).copied().unwrap_or_else(|| outbox.log_bytes(id));
-                Past { id, ended: kept.ended, log_bytes }
-            })
-            .collect();
-        self.logs = kept.iter().map(|past| (past.id, past.log_bytes)).collect();
+        let oldest = ledger.kept().next().map(|(_, kept)| kept.ended);
+        let total = Total { executions: ledger.kept_count(), log_bytes: self.logs.total, oldest };
+        if !retention::is_within(&total, now, limits) {
+            self.let_surplus_go(limits, now, outbox);
+        }
+        self.compact();
+    }
+
+    fn let_surplus_go(&mut self, limits: &Retention, now: BootTime, outbox: &Outbox) {
+        let State::Open { ledger, .. } = &self.ledger else { return };
+        let past = |(id, kept): (ExecutionId, Kept)| Past { id, ended: kept.ended, log_bytes: self.logs.of(id) };
+        let kept: Vec<Past> = ledger.kept().map(past).collect();
         let gone = retention::surplus(&kept, now, limits);
         if !gone.is_empty() {
             match self.forget(&gone, outbox) {
@@ -247,7 +283,6 @@ impl Storage {
                 Err(why) => tracing::error!(%why, "failed to forget ended executions"),
             }
         }
-        self.compact();
     }
 
     fn compact(&mut self) {

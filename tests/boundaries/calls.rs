@@ -15,12 +15,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// The calls that are counted: those that flush, and those that change names, take them away, or cut.
+use crate::trials::long;
+
+/// The calls that change names, take them away, or cut; and the flush of a commit. Folders are taken away with what is
+/// in them (`unlinkat`): `rmdir` is for control groups, which live as long as their processes.
 #[cfg(target_arch = "x86_64")]
 const CHANGES: &[libc::c_long] = &[
-    libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_sync_file_range,
     libc::SYS_rename,
     libc::SYS_renameat,
     libc::SYS_renameat2,
@@ -28,12 +29,10 @@ const CHANGES: &[libc::c_long] = &[
     libc::SYS_linkat,
     libc::SYS_unlink,
     libc::SYS_unlinkat,
-    libc::SYS_rmdir,
     libc::SYS_ftruncate,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const CHANGES: &[libc::c_long] = &[
-    libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_renameat,
     libc::SYS_renameat2,
@@ -41,6 +40,12 @@ const CHANGES: &[libc::c_long] = &[
     libc::SYS_unlinkat,
     libc::SYS_ftruncate,
 ];
+/// The flushes of everything else. What a killed process has written is there, flushed or not: no boundary for a kill.
+const FLUSHES: &[libc::c_long] = &[libc::SYS_fsync, libc::SYS_sync_file_range];
+
+fn is_counted(call: libc::c_long) -> bool {
+    CHANGES.contains(&call) || long() && FLUSHES.contains(&call)
+}
 
 /// On which side of a call the daemon dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +145,7 @@ impl Tracer {
         if let Some(one) = self.inside.remove(&thread) {
             return one;
         }
-        let counts = number(thread).is_some_and(|number| CHANGES.contains(&number));
+        let counts = number(thread).is_some_and(is_counted);
         if counts {
             self.left = self.left.saturating_sub(1);
         }

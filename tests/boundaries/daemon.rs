@@ -1,7 +1,6 @@
 //! The daemon killed: before, amid and behind every request, at every change of a file, and at random instants.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -11,7 +10,7 @@ use crate::calls::{Side, Trap};
 use crate::flight::{Flight, Landing};
 use crate::line::{Blow, Fate};
 use crate::trials::{long, scattered, trials};
-use crate::{Came, Place, each, points};
+use crate::{Came, Place, each, points, requests};
 
 /// Kills a process at once.
 pub(crate) fn killing(pid: u32) -> Blow {
@@ -30,7 +29,7 @@ fn lands(flight: &Flight) -> Landing {
 fn dies_at_request(n: usize, fate: fn(Blow) -> Fate) -> (Came, Landing) {
     let _place = Place::taken();
     let mut flight = Flight::ready();
-    flight.line.nth(n, fate(killing(flight.board.pid())));
+    flight.line.nth(n, requests(), fate(killing(flight.board.pid())));
     flight.flies_until(|| flight.line.struck());
     let came = flight.line.calm();
     if came {
@@ -50,7 +49,6 @@ fn daemon_killed_behind_the_answer_to_every_request_runs_everything_once() {
 }
 
 #[test]
-#[ignore = "of the long form: make torture"]
 fn daemon_killed_while_podman_does_what_it_asked_for_runs_everything_once() {
     points("daemon killed amid a request", |n| dies_at_request(n, Fate::StruckAmid));
 }
@@ -77,26 +75,36 @@ fn daemon_killed_at_every_change_of_a_file_runs_everything_once() {
 }
 
 /// The life of a flight, and some time behind it.
-const LIFE_MS: usize = 9000;
+const LIFE_MS: usize = 6000;
+/// Instants of one flight.
+const DEATHS: usize = 5;
 
 #[test]
 fn daemon_killed_at_random_instants_runs_everything_once() {
     let asked = std::env::var("PERIGEE_INSTANTS").ok().and_then(|number| number.parse().ok());
-    let count = asked.unwrap_or_else(|| trials(16, 2000));
+    let count: usize = asked.unwrap_or_else(|| trials(50, 2000));
     let mut number = scattered(4);
-    let instants: Vec<Duration> = (0..count).map(|_| Duration::from_millis(number(LIFE_MS) as u64)).collect();
-    each(&instants, |instant| {
+    let instants: Vec<_> = (0..count).map(|_| Duration::from_millis(number(LIFE_MS) as u64)).collect();
+    let lives: Vec<&[Duration]> = instants.chunks(DEATHS).collect();
+    each(&lives, |instants| {
+        let mut instants = instants.to_vec();
+        instants.sort();
         let _place = Place::taken();
         let mut flight = Flight::ready();
-        let (blow, struck) = (killing(flight.board.pid()), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            scope.spawn(|| flight.flies_until(|| struck.load(Ordering::SeqCst)));
+        let mut submission = flight.submission();
+        let mut passed = Duration::ZERO;
+        for (number, instant) in instants.into_iter().enumerate() {
             // Not a wait for something: the instant of death is what is tried here.
-            std::thread::sleep(*instant);
-            struck.store(true, Ordering::SeqCst);
-            blow();
-        });
-        flight.starts_again();
+            std::thread::sleep(instant - passed);
+            passed = instant;
+            flight.starts_again();
+            if number == DEATHS / 2 {
+                // And again while it takes up what it found.
+                flight.starts_again();
+            }
+        }
+        // It may have been cut off, and is made again below.
+        submission.wait().expect("reaped");
         lands(&flight)
     });
     println!("boundaries: daemon killed at random: {count} instants");

@@ -9,7 +9,7 @@ use crate::daemon::killing;
 use crate::flight::{Flight, Landing};
 use crate::line::{Blow, Fate};
 use crate::support::{Podman, at, patiently};
-use crate::{Came, Place, points};
+use crate::{Came, Place, points, requests};
 
 /// Longest that a test waits for the daemon to notice that Podman is away: longer than a call that looks may take.
 const NOTICED: Duration = Duration::from_secs(15);
@@ -18,7 +18,7 @@ const HICCUP: Duration = Duration::from_secs(1);
 
 /// Flies once; something befalls Podman at the n-th request, and then it is mended.
 fn befalls(n: usize, fate: Fate, flight: &mut Flight, mend: impl FnOnce(&mut Flight)) -> Came {
-    flight.line.nth(n, fate);
+    flight.line.nth(n, requests(), fate);
     flight.flies_until(|| flight.line.struck());
     if !flight.line.calm() {
         return Came::ToItsEnd;

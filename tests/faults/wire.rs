@@ -109,3 +109,51 @@ fn process_that_podman_started_and_forgot_is_not_started_again_and_its_fate_is_n
     outbox_is_complete(&board, id);
     nothing_left(&board, id);
 }
+
+/// What Podman says of a container for ever, whose layer went first when a removal was broken off.
+const BLIND: &str = "HTTP/1.1 500 No\r\ncontent-type: application/json\r\ncontent-length: 48\r\n\r\n\
+                     {\"cause\":\"layer not known\",\"message\":\"no layer\"}";
+const BROKEN_OFF: &str = "HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\n{}";
+
+#[test]
+fn container_that_podman_cannot_look_at_any_more_is_removed_and_its_execution_ends() {
+    let (board, line) = board();
+    line.next_and_then("DELETE ", Fate::Answered(BROKEN_OFF), "/json ", BLIND);
+    let id = board.submit(&pod("RUN", "p", "echo said; exit 4", &[]));
+    let status = board.ended(&id);
+    assert!(line.met(), "its removal was asked for");
+    assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 4, "{status:#}");
+    assert_eq!(board.ask(&["logs", &id]), "said");
+    assert!(board.log().contains("removing a container that podman cannot look at"), "{}", board.log());
+    nothing_left(&board, &id);
+}
+
+#[test]
+fn container_that_podman_cannot_look_at_and_that_is_another_ledgers_stays() {
+    let (board, line) = board();
+    let tenant = format!("label=perigee.tenant={}", board.tenant);
+    let network = board.network.clone();
+    // The removal happens, and at once another daemon that flies the same bundle makes its own.
+    let blow = move || {
+        let own = podman(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", &tenant]);
+        let (own, name) = own.trim().split_once(' ').expect("one container");
+        let execution = podman(&["inspect", "--format", "{{index .Config.Labels \"perigee.execution\"}}", own]);
+        podman(&["rm", "--force", "--time=0", own]);
+        let labels = [
+            "perigee=container".to_owned(),
+            format!("perigee.execution={}", execution.trim()),
+            "perigee.ledger=018f0000-0000-7000-8000-000000000001".to_owned(),
+        ];
+        let [kind, execution, ledger] = labels.each_ref().map(String::as_str);
+        let labels = ["--label", kind, "--label", execution, "--label", ledger];
+        let make = ["create", "--name", name, "--network", &network];
+        podman(&[&make[..], &labels, &["localhost/busybox:1", "true"]].concat());
+    };
+    line.next_and_then("DELETE ", Fate::StruckBefore(Arc::new(blow)), "/json ", BLIND);
+    let id = board.submit(&pod("RUN", "p", "echo said; exit 4", &[]));
+    let status = board.ended(&id);
+    assert!(line.struck(), "its removal was asked for");
+    assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 4, "{status:#}");
+    assert_eq!(board.containers(&id).len(), 1, "{}", board.log());
+    assert!(board.log().contains("of another ledger, which is left alone"), "{}", board.log());
+}

@@ -24,17 +24,17 @@ checked() {
     echo "@ check $? $(tr -s '\n' ';' </tmp/said)"
 }
 
-# start: the daemon, without any Podman. Its sockets are there when it has opened the ledger; 3000 looks, for a
-# processor that is emulated and shared.
+# start: the daemon, without any Podman. Its sockets are there when it has opened the ledger; 1000 looks, for a
+# processor that is emulated and shared, and few in a second, as each costs as much as it waits for.
 start() {
     rm -f /run/perigee/*.sock
     echo "@ starting"
     perigeed 2>/tmp/log &
     daemon=$!
     looks=0
-    until [ -S /run/perigee/control.sock ] || [ $looks = 3000 ]; do
+    until [ -S /run/perigee/control.sock ] || [ $looks = 1000 ]; do
         looks=$((looks + 1))
-        usleep 50000
+        usleep 200000
     done
     document status perigee -o json status
     echo "@ open $(grep -o 'ledger open.*' /tmp/log)"

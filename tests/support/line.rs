@@ -43,15 +43,38 @@ pub enum Fate {
 enum Which {
     /// The next whose first line holds this text.
     Holding(&'static str),
-    /// The one after so many others.
-    After(usize),
+    /// The one after so many others of its kind.
+    After(usize, Requests),
+}
+
+/// Which requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// Every one.
+    All,
+    /// Those that change something.
+    Changes,
+}
+
+impl Requests {
+    /// Whether a request with this first line is one of them.
+    fn hold(self, line: &str) -> bool {
+        let changes = (line.starts_with("POST ") && !line.contains("/wait?")) || line.starts_with("DELETE ");
+        match self {
+            Self::All => true,
+            Self::Changes => changes,
+        }
+    }
 }
 
 type Rule = Arc<Mutex<Option<(Which, Fate)>>>;
+/// Words of requests, and the answer to each of them once the rule has met its request.
+type Lasting = Arc<Mutex<Option<(&'static str, &'static str)>>>;
 
 /// A line to Podman.
 pub struct Line {
     rule: Rule,
+    lasting: Lasting,
     struck: Arc<AtomicBool>,
     path: PathBuf,
 }
@@ -60,15 +83,15 @@ impl Line {
     /// A line from a socket of its own to Podman's.
     pub fn between(path: PathBuf, podman: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).expect("bound");
-        let (rule, struck) = (Rule::default(), Arc::<AtomicBool>::default());
-        let shared = (rule.clone(), struck.clone());
+        let (rule, lasting, struck) = (Rule::default(), Lasting::default(), Arc::<AtomicBool>::default());
+        let shared = (rule.clone(), lasting.clone(), struck.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let ((rule, struck), podman) = (shared.clone(), podman.clone());
-                std::thread::spawn(move || carry(client, &podman, &rule, &struck));
+                let ((rule, lasting, struck), podman) = (shared.clone(), podman.clone());
+                std::thread::spawn(move || carry(client, &podman, (&rule, &lasting), &struck));
             }
         });
-        Self { rule, struck, path }
+        Self { rule, lasting, struck, path }
     }
 
     /// The next request that holds these words meets this fate.
@@ -76,9 +99,16 @@ impl Line {
         self.set(Some((Which::Holding(request), fate)));
     }
 
-    /// The n-th request from now on, counted from 1, meets this fate.
-    pub fn nth(&self, n: usize, fate: Fate) {
-        self.set(Some((Which::After(n - 1), fate)));
+    /// The n-th of these requests from now on, counted from 1, meets this fate.
+    pub fn nth(&self, n: usize, requests: Requests, fate: Fate) {
+        self.set(Some((Which::After(n - 1, requests), fate)));
+    }
+
+    /// The next request that holds these words meets this fate, and from then on every one that holds those is answered
+    /// so.
+    pub fn next_and_then(&self, request: &'static str, fate: Fate, requests: &'static str, answer: &'static str) {
+        self.next(request, fate);
+        *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some((requests, answer));
     }
 
     /// Nothing happens to any request any more. Returns whether somebody was struck before.
@@ -121,13 +151,17 @@ pub fn lined(config: &str) -> (Board, Line) {
 }
 
 /// The fate of a request with this first line.
-fn judge(rule: &Rule, line: &str) -> Option<Fate> {
+fn judge((rule, lasting): (&Rule, &Lasting), line: &str) -> Option<Fate> {
     let mut rule = rule.lock().unwrap_or_else(PoisonError::into_inner);
     let is_it = match &mut *rule {
-        None => false,
+        None => {
+            let lasting = *lasting.lock().unwrap_or_else(PoisonError::into_inner);
+            return lasting.filter(|(words, _)| line.contains(words)).map(|(_, answer)| Fate::Answered(answer));
+        }
         Some((Which::Holding(words), _)) => line.contains(*words),
-        Some((Which::After(0), _)) => true,
-        Some((Which::After(others), _)) => {
+        Some((Which::After(_, requests), _)) if !requests.hold(line) => false,
+        Some((Which::After(0, _), _)) => true,
+        Some((Which::After(others, _), _)) => {
             *others -= 1;
             false
         }
@@ -152,7 +186,7 @@ fn head(client: &mut UnixStream) -> Option<(Vec<u8>, String)> {
     Some((request, line))
 }
 
-fn carry(mut client: UnixStream, podman: &Path, rule: &Rule, struck: &AtomicBool) {
+fn carry(mut client: UnixStream, podman: &Path, rules: (&Rule, &Lasting), struck: &AtomicBool) {
     let strike = |blow: Blow| {
         blow();
         struck.store(true, Ordering::SeqCst);
@@ -165,7 +199,10 @@ fn carry(mut client: UnixStream, podman: &Path, rule: &Rule, struck: &AtomicBool
     };
     // Podman has done it when it answers.
     let answered = |mut server: UnixStream| server.read(&mut [0; 1]);
-    match judge(rule, &line) {
+    match judge(rules, &line) {
+        None if line.starts_with("GET ") && line.contains("/libpod/info ") => {
+            let _ = client.write_all(&info(|| forward(&request)));
+        }
         None => {
             let Some(server) = forward(&request) else { return };
             join(client, server);
@@ -194,6 +231,22 @@ fn carry(mut client: UnixStream, podman: &Path, rule: &Rule, struck: &AtomicBool
             strike(blow);
         }
     }
+}
+
+/// What Podman says of itself, asked once by all: it looks up the packages of its programs for it, each time, which
+/// takes longer than everything else that a flight asks for.
+fn info(ask: impl FnOnce() -> Option<UnixStream>) -> Vec<u8> {
+    static INFO: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let mut info = INFO.lock().unwrap_or_else(PoisonError::into_inner);
+    if info.is_empty() {
+        let answer = ask().and_then(|mut server| {
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).ok().map(|_| answer)
+        });
+        // A Podman that goes away in the middle of it has said nothing.
+        *info = answer.filter(|answer| answer.ends_with(b"}\n") || answer.ends_with(b"0\r\n\r\n")).unwrap_or_default();
+    }
+    info.clone()
 }
 
 /// Carries what both say until Podman has said all.

@@ -358,9 +358,11 @@ impl Walk {
         if index.identities()? != *self.board.ended || index.forgotten()? != self.forgotten {
             return Ok(Some("the index and the journal do not know the same ended executions".to_owned()));
         }
-        for ended in index.kept()? {
+        let kept = index.kept()?;
+        for ended in index.ended()? {
             let id = ended.status.execution;
-            if self.spans.get(&id) != Some(&(ended.first, ended.last)) {
+            let agree = kept.get(&(ended.last, id)) == Some(&ended.kept());
+            if !agree || self.spans.get(&id) != Some(&(ended.first, ended.last)) {
                 return Ok(Some(format!("the index and the journal do not agree about {id}")));
             }
         }

@@ -5,12 +5,13 @@
 //! | `meta` | `version`, `boot`, `latest` | index version; boot of the newest start; latest boot time of any record |
 //! | `live` | execution | cursor of its first record |
 //! | `ended` | execution | [`Ended`]: status document, cursors of its first and last record |
+//! | `kept` | execution | cursor of its last record and [`Kept`]: what a start reads of what has ended |
 //! | `forgotten` | execution | nothing: its identity is all that is kept |
 //! | `order` | time received, execution | nothing: the order of lists |
 //!
 //! Must not: call anything of sled that counts or walks on over errors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,14 +20,14 @@ use serde::{Deserialize, Serialize};
 use sled::transaction::Transactional as _;
 use uuid::Uuid;
 
-use super::Boot;
 use super::segment::Cursor;
+use super::{Boot, Kept};
 use crate::bundle::ExecutionId;
 use crate::medium::Medium;
 use crate::time::BootTime;
 use crate::view::ExecutionStatus;
 
-const VERSION: &[u8] = b"2";
+const VERSION: &[u8] = b"3";
 /// sled's page cache. The index is written twice per execution; it needs no more.
 const CACHE_BYTES: u64 = 2 << 20;
 
@@ -71,6 +72,13 @@ pub struct Ended {
     pub bytes: u64,
 }
 
+impl Ended {
+    /// What its retention needs.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { ended: self.ended, bytes: self.bytes }
+    }
+}
+
 /// The open index.
 #[derive(Debug, Clone)]
 pub struct Index {
@@ -85,6 +93,7 @@ struct Trees {
     meta: sled::Tree,
     live: sled::Tree,
     ended: sled::Tree,
+    kept: sled::Tree,
     forgotten: sled::Tree,
     order: sled::Tree,
 }
@@ -112,6 +121,7 @@ impl Index {
                 meta: db.open_tree("meta")?,
                 live: db.open_tree("live")?,
                 ended: db.open_tree("ended")?,
+                kept: db.open_tree("kept")?,
                 forgotten: db.open_tree("forgotten")?,
                 order: db.open_tree("order")?,
                 db,
@@ -180,8 +190,8 @@ impl Index {
     /// Identities of all ended executions, those of forgotten ones included.
     pub(super) fn identities(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
         let mut ids = self.forgotten()?;
-        for pair in &self.trees()?.ended {
-            ids.insert(id_of(&pair?.0)?);
+        for key in self.trees()?.kept.iter().keys() {
+            ids.insert(id_of(&key?)?);
         }
         Ok(ids)
     }
@@ -195,13 +205,24 @@ impl Index {
         Ok(ids)
     }
 
-    /// Every ended execution that is kept.
-    pub(super) fn kept(&self) -> Result<Vec<Ended>, IndexError> {
-        let mut kept = Vec::new();
-        for pair in &self.trees()?.ended {
-            kept.push(serde_json::from_slice(&pair?.1)?);
+    /// Every ended execution that is kept, by the cursor of its last record: what its retention needs.
+    pub(super) fn kept(&self) -> Result<BTreeMap<(Cursor, ExecutionId), Kept>, IndexError> {
+        let mut kept = BTreeMap::new();
+        for pair in &self.trees()?.kept {
+            let (key, value) = pair?;
+            let (last, facts): (Cursor, Kept) = serde_json::from_slice(&value)?;
+            kept.insert((last, id_of(&key)?), facts);
         }
         Ok(kept)
+    }
+
+    /// Every ended execution that is kept, whole.
+    pub(super) fn ended(&self) -> Result<Vec<Ended>, IndexError> {
+        let mut ended = Vec::new();
+        for pair in &self.trees()?.ended {
+            ended.push(serde_json::from_slice(&pair?.1)?);
+        }
+        Ok(ended)
     }
 
     /// Notes an accepted execution.
@@ -216,11 +237,13 @@ impl Index {
         self.medium.pass()?;
         let id = ended.status.execution;
         let value = serde_json::to_vec(ended)?;
+        let facts = serde_json::to_vec(&(ended.last, ended.kept()))?;
         let order = order_key(&ended.status);
         let trees = self.trees()?;
-        (&trees.live, &trees.ended, &trees.order).transaction(|(live, trees, orders)| {
+        (&trees.live, &trees.ended, &trees.kept, &trees.order).transaction(|(live, trees, kept, orders)| {
             live.remove(id.as_bytes())?;
             trees.insert(id.as_bytes(), value.as_slice())?;
+            kept.insert(id.as_bytes(), facts.as_slice())?;
             orders.insert(order.as_slice(), &[])?;
             Ok(())
         })?;
@@ -232,14 +255,17 @@ impl Index {
         self.medium.pass()?;
         let order = self.get(id)?.map(|ended| order_key(&ended.status));
         let trees = self.trees()?;
-        (&trees.ended, &trees.order, &trees.forgotten).transaction(|(trees, orders, forgotten)| {
-            trees.remove(id.as_bytes())?;
-            if let Some(order) = &order {
-                orders.remove(order.as_slice())?;
-            }
-            forgotten.insert(id.as_bytes(), &[])?;
-            Ok(())
-        })?;
+        (&trees.ended, &trees.kept, &trees.order, &trees.forgotten).transaction(
+            |(trees, kept, orders, forgotten)| {
+                trees.remove(id.as_bytes())?;
+                kept.remove(id.as_bytes())?;
+                if let Some(order) = &order {
+                    orders.remove(order.as_slice())?;
+                }
+                forgotten.insert(id.as_bytes(), &[])?;
+                Ok(())
+            },
+        )?;
         Ok(())
     }
 

@@ -84,7 +84,7 @@ pub struct Committed {
 }
 
 /// An ended execution whose records are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// When it ended.
     pub ended: BootTime,

@@ -25,7 +25,7 @@ impl Ledger {
         let start = self.live.remove(&id).unwrap_or(Start { first: last, bytes: 0 });
         let status = view::status(execution, None);
         let ended = Ended { status, first: start.first, last, ended: at, bytes: start.bytes };
-        self.kept.extend([entry(&ended)]);
+        self.kept.insert((last, id), ended.kept());
         ended
     }
 
@@ -34,10 +34,10 @@ impl Ledger {
         self.kept.iter().map(|((_, id), kept)| (*id, *kept))
     }
 
-    /// Whether the records of an ended execution are kept.
+    /// How many those are.
     #[must_use]
-    pub fn keeps(&self, id: ExecutionId) -> bool {
-        self.kept().any(|(known, _)| known == id)
+    pub fn kept_count(&self) -> usize {
+        self.kept.len()
     }
 
     /// Removes the records of ended executions, for ever; their identities stay. What is live, not known or forgotten
@@ -55,6 +55,10 @@ impl Ledger {
     }
 
     pub(super) fn reflect_forgotten(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<(), LedgerError> {
+        if ids.is_empty() {
+            // Nearly always: it must not cost a walk over all that is kept.
+            return Ok(());
+        }
         let known = self.kept.len();
         self.kept.retain(|(_, id), _| !ids.contains(id));
         self.forgotten += (known - self.kept.len()) as u64;
@@ -89,8 +93,4 @@ impl Ledger {
         self.rebuild(&mut Vec::new()).inspect_err(|_| self.index = None)?;
         Ok(Some((all, compact::sizes(&self.journal)?.1)))
     }
-}
-
-pub(super) fn entry(ended: &Ended) -> ((Cursor, ExecutionId), Kept) {
-    ((ended.last, ended.status.execution), Kept { ended: ended.ended, bytes: ended.bytes })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::frame::Frame;
 use super::index::{Index, IndexError};
-use super::past::entry;
 use super::reader::{Reader, Tail};
 use super::segment::Cursor;
 use super::{Boot, Ledger, LedgerError, seal};
@@ -93,7 +92,7 @@ impl Ledger {
         let from = index.oldest_live()?;
         self.latest = latest;
         self.live.clear();
-        self.kept = known.iter().map(entry).collect();
+        self.kept = known;
         // An index that knows of executions and of none that is live has nothing to read again but the newest.
         let from = if board.ended.is_empty() { from } else { from.or(Some(self.journal.next_cursor())) };
         let mut frames = Reader::new(self.journal.dir(), Tail::Still).start_at(from)?;

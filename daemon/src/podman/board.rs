@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::api::{ApiError, Endpoint, LOOK};
 use super::driver::SETTLE;
-use super::leftovers::{Facts, Known, Leftover, Link, LinkKind, Users, leftovers, untold};
+use super::leftovers::{Facts, Known, Leftover, Link, LinkKind, Users, is_strange, leftovers, untold};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::wire;
@@ -76,23 +76,32 @@ pub async fn warn(settings: watch::Receiver<Arc<Settings>>) {
 
 async fn facts(nodes: &BTreeMap<NodeName, PathBuf>) -> Result<Facts, ApiError> {
     let read = || (namespaces(), links(Path::new(LINKS)), mounts());
-    let (namespaces, links, mounts) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    let (namespaces, links, mut mounts) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
     // Taken afterwards: whatever was made meanwhile is known, and not among what was seen.
     let mut podmans = Known::default();
-    for endpoint in nodes.values().collect::<BTreeSet<_>>().into_iter().map(|socket| Endpoint::new(socket)) {
-        let containers = containers(&endpoint, &mut podmans).await?;
+    let endpoints: Vec<_> =
+        nodes.values().collect::<BTreeSet<_>>().into_iter().map(|socket| Endpoint::new(socket)).collect();
+    for endpoint in &endpoints {
+        let containers = containers(endpoint, &mut podmans).await?;
         if namespaces.values().any(|users| *users != Users::Some) {
-            sandboxes(&endpoint, &containers, &mut podmans).await?;
+            sandboxes(endpoint, &containers, &mut podmans).await?;
         }
         podmans.containers.extend(containers);
+    }
+    // A container that went away meanwhile has taken its own with it.
+    let still = tokio::task::spawn_blocking(self::mounts).await.unwrap_or_default();
+    mounts.retain(|mount| still.contains(mount));
+    // Asked only where it matters: for this answer Podman starts a package manager for each of its programs.
+    if mounts.iter().any(|mount| is_strange(mount, &podmans)) {
+        for endpoint in &endpoints {
+            podmans.storages.extend(endpoint.graph_root().await?);
+        }
     }
     Ok(Facts { namespaces, links, mounts, podmans })
 }
 
-/// The containers of a Podman; its storage and its networks are noted.
+/// The containers of a Podman; its networks are noted.
 async fn containers(endpoint: &Endpoint, known: &mut Known) -> Result<Vec<String>, ApiError> {
-    let info = get(endpoint, "/info").await?;
-    known.storages.extend(info.pointer("/store/graphRoot").and_then(Value::as_str).map(PathBuf::from));
     let networks = get(endpoint, "/networks/json").await?;
     known.bridges.extend(column(&networks, "network_interface"));
     let containers = get(endpoint, "/containers/json?all=true&external=true").await?;

@@ -12,7 +12,7 @@ use super::export;
 use super::inspected::Inspected;
 use crate::plan::PodSpec;
 use crate::sequence::effect::Disposal;
-use crate::sequence::orphan::LedgerId;
+use crate::sequence::orphan::{self, LedgerId};
 use crate::sequence::state::{AttemptId, Logs};
 
 /// What is to be cleared of an attempt, and where its console output goes.
@@ -39,10 +39,9 @@ pub(super) async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Re
         Ok(found) => clear_found(endpoint, rest, found).await?,
         Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
         // A Podman that was killed amid a removal has a container that it cannot look at. A removal was asked for only
-        // when the output was safe, and what holds it is the name.
+        // when the output was safe.
         Err(ApiError::Refused { message, .. }) if rest.kept.exists() && rest.disposal == Disposal::Remove => {
-            tracing::warn!(container = rest.name, %message, "removing a container that podman cannot look at");
-            endpoint.remove(rest.name).await?;
+            remove_unseen(endpoint, rest, &message).await?;
             Ok(console::kept(rest.kept))
         }
         Err(error) => return Err(error),
@@ -51,6 +50,31 @@ pub(super) async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Re
         group.remove_soon();
     }
     Ok(logs)
+}
+
+/// Removes a container that Podman cannot look at. It lists it all the same, with its labels: the name alone may be that
+/// of another daemon's.
+async fn remove_unseen(endpoint: &Endpoint, rest: &Rest<'_>, message: &str) -> Result<(), ApiError> {
+    let container = rest.name;
+    let listed = endpoint.labelled(&format!("{}={}", orphan::EXECUTION, rest.attempt.execution)).await?;
+    match listed.iter().find(|listed| listed.name == container) {
+        Some(listed) if orphan::name_another(&listed.labels, rest.ledger) => {
+            tracing::warn!(
+                container,
+                message,
+                "podman cannot look at a container of another ledger, which is left alone"
+            );
+            Ok(())
+        }
+        Some(listed) => {
+            tracing::warn!(container, message, "removing a container that podman cannot look at");
+            endpoint.remove(&listed.id).await
+        }
+        None => {
+            tracing::warn!(container, message, "podman cannot look at a container and lists none; nothing is removed");
+            Ok(())
+        }
+    }
 }
 
 async fn clear_found(

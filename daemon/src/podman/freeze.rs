@@ -105,11 +105,9 @@ pub(super) async fn told(endpoint: &Endpoint, container: &str, signal: &str) -> 
     endpoint.signal(container, signal).await
 }
 
-/// What carries no ledger's label was made before there was one.
 async fn remove_all(endpoint: &Endpoint, id: ExecutionId, ledger: Option<LedgerId>) -> Result<(), ApiError> {
     for container in endpoint.labelled(&format!("{}={id}", orphan::EXECUTION)).await? {
-        let named = container.labels.get(orphan::LEDGER).map(|named| named.parse().ok());
-        if named.is_none_or(|named| named == ledger) {
+        if !orphan::name_another(&container.labels, ledger) {
             endpoint.remove(&container.id).await?;
         }
     }

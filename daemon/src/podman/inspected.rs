@@ -23,12 +23,10 @@ pub struct Inspected {
 }
 
 impl Inspected {
-    /// Whether it was made for another ledger, whatever its name. One without that label is from before there was one.
+    /// Whether it was made for another ledger, whatever its name.
     #[must_use]
     pub fn is_anothers(&self, ledger: Option<LedgerId>) -> bool {
-        let labels = self.config.labels.as_ref();
-        let named = labels.and_then(|labels| labels.get(orphan::LEDGER));
-        named.is_some_and(|named| ledger.is_none_or(|ledger| named.parse() != Ok(ledger)))
+        self.config.labels.as_ref().is_some_and(|labels| orphan::name_another(labels, ledger))
     }
 }
 

@@ -119,9 +119,16 @@ fn is_podmans(bridge: &str) -> bool {
 /// Whether a mount is the shared memory of a container that its storage does not know. Layers are not judged: an image
 /// may be mounted without a container.
 fn is_left(mount: &Path, known: &Known) -> bool {
-    let Some(inside) = known.storages.iter().find_map(|storage| mount.strip_prefix(storage).ok()) else { return false };
-    let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
-    let [driver, id, userdata, shm] = &parts[..] else { return false };
+    let storage = mount.ancestors().nth(4);
+    is_strange(mount, known) && storage.is_some_and(|storage| known.storages.contains(storage))
+}
+
+/// Whether a mount is named as the shared memory of a container is, of one that nobody knows; whose storage it is in is
+/// another matter.
+#[must_use]
+pub fn is_strange(mount: &Path, known: &Known) -> bool {
+    let parts: Vec<_> = mount.iter().rev().take(4).map(|part| part.to_string_lossy()).collect();
+    let [shm, userdata, id, driver] = &parts[..] else { return false };
     let container = id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit());
     driver.ends_with("-containers")
         && userdata == "userdata"

@@ -40,7 +40,7 @@ impl Loop {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
                     Ok(Some(Input::HealthChanged)) => self.publish(),
-                    Ok(Some(Input::Reloaded(_) | Input::Acknowledged | Input::Shutdown)) => {}
+                    Ok(Some(Input::Reloaded(_) | Input::Measured(_) | Input::Acknowledged | Input::Shutdown)) => {}
                     Ok(None) => return,
                     Err(_) => self.wake(),
                 }

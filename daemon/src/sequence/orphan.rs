@@ -68,6 +68,13 @@ pub struct Listed {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Whether these labels name another ledger, whatever the name of their container. What carries no ledger's label was
+/// made before there was one.
+#[must_use]
+pub fn name_another(labels: &BTreeMap<String, String>, ledger: Option<LedgerId>) -> bool {
+    labels.get(LEDGER).is_some_and(|named| ledger.is_none_or(|ledger| named.parse() != Ok(ledger)))
+}
+
 /// What is known of an execution that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Past {
