@@ -169,7 +169,7 @@ fn p7_pod_answers_at_tenant_and_pod_name() {
     let name = format!("{}-tcp-server", board.tenant);
     let server = pod("SERVER", "tcp-server", "nc -l -p 23456 -e /bin/echo hello", &["merge: true"]);
     let ask = format!(
-        "until nc {name} 23456 < /dev/null > /data/got && grep hello /data/got; do sleep 0.1; done; hostname; nslookup {name}"
+        "until nc {name} 23456 < /dev/null > /data/got 2> /dev/null && grep hello /data/got; do sleep 0.1; done; hostname; nslookup {name}"
     );
     let client = pod("CLIENT", "tcp-client", &ask, &["merge: true"]);
     let id = board.submit(&(server + &client));
@@ -287,7 +287,7 @@ fn p12_group_is_prepared_together_and_started_together() {
     // It answers until the client has its reply: a connection that breaks off must not be the last.
     let serve = format!("nc -ll -p 8000 -e /bin/echo reply & {}", until_file("done"));
     let server = pod("SERVER", "server", &serve, &["merge: true"]);
-    let ask = format!("until nc {name} 8000 < /dev/null > /data/got && grep reply /data/got; do sleep 0.1; done");
+    let ask = format!("until nc {name} 8000 < /dev/null > /data/got 2> /dev/null && grep reply /data/got; do sleep 0.1; done");
     let ask = format!("{ask}; touch /data/done");
     let client = pod("CLIENT", "client", &ask, &["merge: true"]);
     let id = board.submit(&(server + &client));

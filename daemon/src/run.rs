@@ -294,7 +294,10 @@ impl Loop {
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {
-        for effect in effects {
+        // Starts first: somebody waits for a process.
+        let (starts, others): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Launch(_)));
+        for effect in starts.into_iter().chain(others) {
             tracing::debug!(?effect, "do");
             self.driver.carry_out(effect, &self.board, occasion);
         }

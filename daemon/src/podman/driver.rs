@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::accounting;
 use super::api::{ApiError, Endpoint};
 use super::clear::{Rest, try_clear};
 use super::export::Written;
-use super::failure;
 use super::freeze::told;
 use super::health::Health;
-use super::turns::Turns;
+use super::turns::{Starts, Turns};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
@@ -34,11 +32,6 @@ use crate::view;
 /// Pauses between tries of a call that Podman does not answer.
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(200);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
-/// One wait for an exit; then inspect is asked, in case the wait was lost on Podman's side.
-const WAIT: Duration = Duration::from_secs(30);
-/// Pause when a wait ended and the process still lives.
-const WAIT_PAUSE: Duration = Duration::from_millis(50);
-
 /// For a request that Podman got and did not answer to have its effect, once Podman answers others.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
@@ -58,6 +51,7 @@ pub struct Driver {
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
+    starts: Starts,
     pub(super) written: Written,
     health: Health,
     pub(crate) outbox: Outbox,
@@ -81,6 +75,7 @@ impl Driver {
             nodes,
             network_turn: Arc::default(),
             turns: Turns::default(),
+            starts: Starts::default(),
             written: Written::default(),
             health,
             outbox,
@@ -94,7 +89,7 @@ impl Driver {
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh =
             Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
-        Self { turns: self.turns.clone(), written: self.written.clone(), ..fresh }
+        Self { turns: self.turns.clone(), starts: self.starts.clone(), written: self.written.clone(), ..fresh }
     }
 
     /// Begins to carry out an effect and returns at once.
@@ -127,10 +122,14 @@ impl Driver {
             tokio::spawn(async move { driver.prepare(&execution, attempt, turn).await });
             return;
         }
+        if let Effect::Launch(members) = effect {
+            let start = self.starts.begin();
+            tokio::spawn(async move { driver.launch(&execution, members, (occasion, start)).await });
+            return;
+        }
         tokio::spawn(async move {
             match effect {
-                Effect::Prepare(_) | Effect::Purge(_) => {}
-                Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
+                Effect::Prepare(_) | Effect::Launch(_) | Effect::Purge(_) => {}
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
@@ -202,116 +201,6 @@ impl Driver {
         }
     }
 
-    async fn launch(&self, execution: &Execution, members: Vec<(AttemptId, String)>, occasion: Occasion) {
-        // Look at all before starting any: the starts then follow each other without a pause.
-        let mut ready = self.not_started(execution, members).await;
-        if occasion == Occasion::Resumed && !ready.is_empty() {
-            tokio::time::sleep(SETTLE).await;
-            ready = self.not_started(execution, ready).await;
-        }
-        for (attempt, container) in ready {
-            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
-            let report = self.start(endpoint, attempt, &container).await;
-            if let Some(report) = report {
-                self.tell(attempt, report).await;
-            }
-        }
-    }
-
-    /// Those of these containers that are there and have not started; the others are told of.
-    async fn not_started(&self, execution: &Execution, members: Vec<(AttemptId, String)>) -> Vec<(AttemptId, String)> {
-        let mut ready = Vec::new();
-        for (attempt, container) in members {
-            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { continue };
-            let launching = move |board: &Board| {
-                matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }))
-            };
-            let found = self.answered(endpoint, launching, || endpoint.inspect(&container)).await;
-            match found {
-                None => {}
-                Some(Ok(found)) if found.state.has_started() => self.tell(attempt, Report::Started).await,
-                Some(Ok(_)) => ready.push((attempt, container)),
-                Some(Err(ApiError::NotFound(_))) => self.tell(attempt, Report::Lost).await,
-                Some(Err(error)) => self.tell(attempt, Report::NotStarted(failure::reason(&error))).await,
-            }
-        }
-        ready
-    }
-
-    /// Starts a container. When the answer to that is lost, inspect says whether its process has lived.
-    async fn start(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        let Err(error) = endpoint.start(container).await else {
-            return Some(Report::Started);
-        };
-        let launching =
-            |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }));
-        let found = self.answered(endpoint, launching, || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) if error.unreachable() => return self.start_again(endpoint, attempt, container).await,
-            Ok(_) => Report::NotStarted(failure::reason(&error)),
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(_) => Report::NotStarted(failure::reason(&error)),
-        })
-    }
-
-    /// A start that was not answered may still be on its way: only when it has had its time, a second one is safe.
-    async fn start_again(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        tokio::time::sleep(SETTLE).await;
-        let launching =
-            |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }));
-        let found = self.answered(endpoint, launching, || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) => match endpoint.start(container).await {
-                Ok(()) => Report::Started,
-                Err(again) => Report::NotStarted(failure::reason(&again)),
-            },
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(error) => Report::NotStarted(failure::reason(&error)),
-        })
-    }
-
-    async fn watch(&self, execution: &Execution, attempt: AttemptId, container: &str) {
-        let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
-        let living = |board: &Board| {
-            matches!(
-                board.job(&attempt).map(|job| &job.state),
-                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. })
-            )
-        };
-        loop {
-            let looked = self.answered(endpoint, living, || async {
-                endpoint.wait(container, WAIT).await?;
-                endpoint.inspect(container).await
-            });
-            match looked.await {
-                None => return,
-                Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
-                // A boot resets containers to `created`, with an exit code of 0: that is no end.
-                Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
-                // A Podman that stops answering just now is asked from the start.
-                Some(Ok(found)) => match self.export(endpoint, execution, attempt, &found).await {
-                    Ok(()) => {
-                        let exit =
-                            accounting::exit(endpoint, &Self::job(execution, attempt).pod, &attempt, &found.state)
-                                .await;
-                        return self.tell(attempt, Report::Exited(exit)).await;
-                    }
-                    Err(error) => tracing::warn!(%container, %error, "failed to take console output, will try again"),
-                },
-                Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
-                Some(Err(error)) => {
-                    tracing::warn!(%container, %error, "failed to look at a container, will look again");
-                    tokio::time::sleep(RETRY_MAX).await;
-                }
-            }
-            if !living(&self.handle.snapshot().board) {
-                return;
-            }
-        }
-    }
-
     async fn signal(&self, execution: &Execution, attempt: AttemptId, container: &str, signal: Signal) {
         let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
         let word = match signal {
@@ -351,6 +240,7 @@ impl Driver {
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
+        self.starts.over().await;
         loop {
             let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &rest));
             match cleared.await {

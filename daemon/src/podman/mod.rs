@@ -3,7 +3,7 @@
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
 //! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
 //! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
-//! keeps making and clearing apart; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
+//! keeps making and clearing apart; `watch` notices ends, by the `process` itself where it can be held; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
 //! what an attempt used; [`health`] knows which Podman answers.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
@@ -21,9 +21,12 @@ pub mod gang;
 pub mod health;
 pub mod images;
 mod inspected;
+mod launch;
 pub mod prepare;
+mod process;
 mod report;
 mod turns;
+mod watch;
 
 pub use api::{ApiError, Endpoint};
 pub use driver::Driver;

@@ -1,0 +1,106 @@
+//! Starts initialised containers: looks at all of them, then starts them back to back.
+//!
+//! Must not: start a container that has started, or that may be about to.
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream;
+
+use super::api::{ApiError, Endpoint};
+use super::driver::{Driver, Occasion, SETTLE};
+use super::failure;
+use super::turns::Start;
+use crate::reason::{Name, Reason};
+use crate::sequence::event::Report;
+use crate::sequence::state::{AttemptId, JobState};
+use crate::sequence::{Board, Execution};
+
+/// Containers that are started at once. One start keeps Podman busy for 13 ms, most of it in the kernel and on the way
+/// there; more at once than this only wait for each other.
+const AT_ONCE: usize = 8;
+
+impl Driver {
+    /// Starts the members of a unit and tells of each.
+    pub(super) async fn launch(
+        &self,
+        execution: &Execution,
+        members: Vec<(AttemptId, String)>,
+        (occasion, _start): (Occasion, Start),
+    ) {
+        let mut ready = self.not_started(execution, members, occasion).await;
+        if occasion == Occasion::Resumed && !ready.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+            ready = self.not_started(execution, ready, occasion).await;
+        }
+        let starts = stream::iter(ready).map(|(attempt, container)| async move {
+            let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
+            if let Some(report) = self.start(endpoint, attempt, &container).await {
+                self.tell(attempt, report).await;
+            }
+        });
+        starts.for_each_concurrent(AT_ONCE, |start| start).await;
+    }
+
+    /// Those of these containers that are there and have not started; the others are told of.
+    async fn not_started(
+        &self,
+        execution: &Execution,
+        members: Vec<(AttemptId, String)>,
+        occasion: Occasion,
+    ) -> Vec<(AttemptId, String)> {
+        let looks = members.into_iter().map(|(attempt, container)| async move {
+            let endpoint = self.endpoint(&Self::job(execution, attempt).node).ok()?;
+            let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(&container)).await;
+            let report = match found? {
+                Ok(found) if found.state.has_started() => Report::Started,
+                Ok(_) => return Some((attempt, container)),
+                Err(ApiError::NotFound(_)) if occasion == Occasion::Decided => Report::NotStarted(gone()),
+                Err(ApiError::NotFound(_)) => Report::Lost,
+                Err(error) => Report::NotStarted(failure::reason(&error)),
+            };
+            self.tell(attempt, report).await;
+            None
+        });
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    /// Starts a container. When the answer to that is lost, inspect says whether its process has lived.
+    async fn start(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
+        let Err(error) = endpoint.start(container).await else {
+            return Some(Report::Started);
+        };
+        let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
+        Some(match found {
+            Ok(found) if found.state.has_started() => Report::Started,
+            Ok(_) if error.unreachable() => return self.start_again(endpoint, attempt, container).await,
+            Ok(_) => Report::NotStarted(failure::reason(&error)),
+            Err(ApiError::NotFound(_)) => Report::Lost,
+            Err(_) => Report::NotStarted(failure::reason(&error)),
+        })
+    }
+
+    /// A start that was not answered may still be on its way: only when it has had its time, a second one is safe.
+    async fn start_again(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
+        tokio::time::sleep(SETTLE).await;
+        let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
+        Some(match found {
+            Ok(found) if found.state.has_started() => Report::Started,
+            Ok(_) => match endpoint.start(container).await {
+                Ok(()) => Report::Started,
+                Err(again) => Report::NotStarted(failure::reason(&again)),
+            },
+            Err(ApiError::NotFound(_)) => Report::Lost,
+            Err(error) => Report::NotStarted(failure::reason(&error)),
+        })
+    }
+}
+
+/// Nobody has asked for a start of it yet, so that it is known not to have run.
+fn gone() -> Reason {
+    Reason::new(Name::StartError, "its container was removed before it was started, not by the daemon")
+}
+
+/// Whether the board still wants an attempt started.
+fn launching(attempt: AttemptId) -> impl Fn(&Board) -> bool {
+    move |board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Launching { .. }))
+}
