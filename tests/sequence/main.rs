@@ -1,6 +1,7 @@
 //! The engine: driven with random events beside a naive world, crashed and replayed; and its tables, pair by pair.
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails must fail its test")]
 
+mod ahead;
 mod graph;
 mod invariants;
 mod jobs;
@@ -38,6 +39,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         panic!("{error}");
     }
     let all = [
+        "ahead",
+        "ahead and launched",
         "condition true",
         "crash",
         "execution failed",
@@ -54,6 +57,7 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "rerun",
         "retry",
         "step skipped",
+        "withdrawn",
     ];
     let missed: Vec<_> = all.iter().filter(|what| !seen.borrow().contains(**what)).collect();
     assert!(missed.is_empty(), "the runs did not see {missed:?}");

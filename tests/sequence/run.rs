@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use perigee::bundle::ExecutionId;
 use perigee::reason::Name;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::record::Repeat;
@@ -232,6 +233,9 @@ impl Run {
         } else if invariants::fits(&state, &report) {
             return;
         }
+        if self.board.ahead(&id).is_some() {
+            return; // It may be sense: the number of an attempt that is made ahead.
+        }
         let before = self.board.clone();
         self.handle(Event::Reported(id, report));
         assert_eq!(self.board, before, "nonsense changed the board");
@@ -304,6 +308,11 @@ impl Run {
             Record::UnitRequeued { cause: Repeat::Retry, .. } => "retry",
             Record::UnitRequeued { cause: Repeat::PowerLoss, .. } => "rerun",
             Record::JobHeld { .. } => "hold",
+            Record::JobPreparedAhead { .. } => "ahead",
+            Record::JobWithdrawn { .. } => "withdrawn",
+            Record::JobPrepared { step, job, .. } if self.ahead_before(recorded.execution, *step, *job) => {
+                "ahead and launched"
+            }
             Record::JobPaused { .. } => "paused",
             Record::JobResumed { why: None, .. } => "resumed",
             Record::JobResumed { why: Some(_), .. } => "not paused",
@@ -323,6 +332,7 @@ impl Run {
             | Record::JobResuming { .. }
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
+            | Record::JobPreparingAhead { .. }
             | Record::JobLaunching { .. }
             | Record::JobStarted { .. }
             | Record::JobEnded { .. }
@@ -330,6 +340,15 @@ impl Run {
             | Record::Ended => return,
         };
         self.seen.0.insert(seen);
+    }
+}
+
+impl Run {
+    /// Whether a container of a job that was just prepared had been made ahead.
+    fn ahead_before(&self, execution: ExecutionId, step: usize, job: usize) -> bool {
+        self.journal.iter().filter(|recorded| recorded.execution == execution).any(|recorded| {
+            matches!(&recorded.record, Record::JobPreparedAhead { step: s, job: j, .. } if (*s, *j) == (step, job))
+        })
     }
 }
 

@@ -25,7 +25,7 @@ use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
-use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{Ahead, AttemptId, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
@@ -230,7 +230,7 @@ impl Driver {
                 Some(
                     JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
                 )
-            )
+            ) || board.ahead(&attempt) == Some(&Ahead::Owed)
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);

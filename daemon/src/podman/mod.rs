@@ -22,6 +22,7 @@ pub mod health;
 pub mod images;
 mod inspected;
 mod launch;
+mod memory;
 pub mod prepare;
 mod process;
 mod report;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::job;
 use super::record::{Record, Recorded, Repeat};
-use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Remains, Step, StepState, Verdict};
+use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Step, StepState};
 use crate::bundle::ExecutionId;
 use crate::plan::{self, Plan, Work};
 use crate::reason::{Name, Reason};
@@ -93,6 +93,9 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         | Record::JobReleased { step, job }
         | Record::JobPreparing { step, job, .. }
         | Record::JobPrepared { step, job, .. }
+        | Record::JobPreparingAhead { step, job }
+        | Record::JobPreparedAhead { step, job, .. }
+        | Record::JobWithdrawn { step, job }
         | Record::JobLaunching { step, job }
         | Record::JobStarted { step, job }
         | Record::JobPausing { step, job }
@@ -137,7 +140,7 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
         }
         (Record::StepEnded { verdict, output, .. }, StepState::Waiting | StepState::Held) => {
             for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
-                job.state = never_started(verdict, at);
+                job::end_unstarted(job, verdict, at);
             }
             StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
@@ -147,10 +150,6 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
         (_, state) => return Err(Illegal::new(recorded, state)),
     };
     Ok(())
-}
-
-fn never_started(verdict: &Verdict, at: Timestamp) -> JobState {
-    JobState::Ended { verdict: verdict.clone(), at, run: None, remains: Remains::Nothing }
 }
 
 /// The outputs let a step run; pieces become its jobs.

@@ -10,11 +10,10 @@ use super::effect::Effect;
 use super::event::Refusal;
 use super::gate::{self, Gate, Turn};
 use super::record::Record;
-use super::state::{AttemptId, Execution, Halt, Input, Job, JobState, Phase, Remains, StepState, Verdict};
+use super::state::{Ahead, AttemptId, Execution, Halt, Input, Job, JobState, Phase, StepState, Verdict};
 use crate::bundle::manifest::Port;
 use crate::bundle::{ExecutionId, Hostname};
 use crate::outcome;
-use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 
 impl Draft<'_> {
@@ -23,6 +22,10 @@ impl Draft<'_> {
             let before = self.decision.records.len();
             for id in self.live() {
                 self.advance(id)?;
+            }
+            // What has its turn goes first.
+            if self.decision.records.len() == before {
+                self.look_ahead()?;
             }
             if self.decision.records.len() == before {
                 return Ok(());
@@ -85,9 +88,7 @@ impl Draft<'_> {
             return self.start_group(&execution, group);
         }
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
-            let members = group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job)));
-            let members: Vec<(usize, usize)> = members.collect();
-            return self.advance_unit(&execution, &members);
+            return self.advance_unit(&execution, &members(&execution, group));
         }
         // A member ended before its start: all or nothing, so those that still wait never start.
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
@@ -112,9 +113,10 @@ impl Draft<'_> {
             Gate::Skip(verdict) => return end(self, &verdict),
             Gate::Open => {}
         }
-        let held = group.clone().flat_map(|step| &execution.steps[step].jobs).any(|job| job.state != JobState::Waiting);
-        let wanted: Vec<&PlannedJob> = execution.plan.steps[group.clone()].iter().flat_map(|s| s.jobs()).collect();
-        if held || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
+        let waits = |job: &Job| job.state == JobState::Waiting && job.ahead != Ahead::Owed;
+        let wanted = members(execution, group.clone());
+        let free = wanted.iter().all(|(step, job)| waits(&execution.steps[*step].jobs[*job]));
+        if !free || !gate::has_room(execution, wanted.len()) || self.conflict(execution, &wanted)? {
             return Ok(());
         }
         for step in group {
@@ -210,8 +212,8 @@ impl Draft<'_> {
                     }
                 }
                 Turn::Start => {
-                    let wanted: Vec<&PlannedJob> = execution.plan.steps[step].jobs()[members.clone()].iter().collect();
-                    if self.conflict(&wanted) {
+                    let wanted: Vec<(usize, usize)> = members.clone().map(|job| (step, job)).collect();
+                    if self.conflict(execution, &wanted)? {
                         continue;
                     }
                     if !std::mem::replace(&mut active, true) {
@@ -227,14 +229,31 @@ impl Draft<'_> {
     }
 
     fn prepare(&mut self, id: ExecutionId, (step, job): (usize, usize), attempt: u32) -> Result<(), Illegal> {
+        let ahead = self.get(id).map(|known| known.steps[step].jobs[job].ahead.clone()).unwrap_or_default();
         self.record(id, Record::JobPreparing { step, job, attempt })?;
-        self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+        match ahead {
+            Ahead::Made { container } => self.record(id, Record::JobPrepared { step, job, container })?,
+            // It is on its way.
+            Ahead::Making => {}
+            Ahead::Not | Ahead::Owed | Ahead::Spent => {
+                self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+            }
+        }
         Ok(())
     }
 
     /// A pod waits while one of the same hostname is aboard, and while a host port that it wants is still being freed.
-    fn conflict(&self, wanted: &[&PlannedJob]) -> bool {
-        self.live().into_iter().filter_map(|id| self.get(id)).any(|other| obstacle(wanted, other).is_some())
+    /// What was made ahead of its turn gives way to what has its turn.
+    fn conflict(&mut self, execution: &Execution, wanted: &[(usize, usize)]) -> Result<bool, Illegal> {
+        let found = self.live().into_iter().filter_map(|id| self.get(id)).find_map(|other| {
+            let (AttemptId { step, job, .. }, _) = obstacle(execution, wanted, other)?;
+            Some((other.clone(), (step, job)))
+        });
+        let Some((other, (step, job))) = found else { return Ok(false) };
+        if other.steps[step].jobs[job].ahead.stands() {
+            self.withdraw_unit(&other, (step, job))?;
+        }
+        Ok(true)
     }
 
     fn settle(&mut self, id: ExecutionId) -> Result<(), Illegal> {
@@ -251,25 +270,47 @@ impl Draft<'_> {
     }
 }
 
-/// The attempt of another step or execution that keeps pods from being prepared: it answers to one of their
-/// hostnames, or it has ended and its container may still hold one of their host ports.
+/// The jobs of steps that start together.
+pub(super) fn members(execution: &Execution, group: Range<usize>) -> Vec<(usize, usize)> {
+    group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job))).collect()
+}
+
+/// The attempt of another step or execution that keeps these jobs of `mine` from being prepared: it answers to one of
+/// their hostnames, or its container holds one of their host ports and has ended, or has not started.
 #[must_use]
-pub fn obstacle(wanted: &[&PlannedJob], other: &Execution) -> Option<(AttemptId, Hostname)> {
+pub fn obstacle(mine: &Execution, wanted: &[(usize, usize)], other: &Execution) -> Option<(AttemptId, Hostname)> {
+    in_the_way(mine, wanted, other, |known| match &known.state {
+        JobState::Ended { .. } | JobState::Requeued { .. } | JobState::Waiting | JobState::Held => true,
+        JobState::Preparing
+        | JobState::Prepared { .. }
+        | JobState::Launching { .. }
+        | JobState::Running { .. }
+        | JobState::Paused { .. }
+        | JobState::Stopping { .. } => false,
+    })
+}
+
+/// The same, with the jobs whose host ports count.
+pub(super) fn in_the_way(
+    mine: &Execution,
+    wanted: &[(usize, usize)],
+    other: &Execution,
+    ports_count: impl Fn(&Job) -> bool,
+) -> Option<(AttemptId, Hostname)> {
+    let planned = |(step, job): &(usize, usize)| &mine.plan.steps[*step].jobs()[*job];
+    let itself = |at: (usize, usize)| other.plan.execution == mine.plan.execution && wanted.contains(&at);
     for (step, part) in other.steps.iter().enumerate() {
         for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.occupies()) {
-            let planned = &other.plan.steps[step].jobs()[job];
-            let leaving = matches!(
-                &known.state,
-                JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
-            );
+            let theirs = &other.plan.steps[step].jobs()[job];
             let held = |port: &Port| {
                 let same = |p: &Port| (p.host_port, p.protocol) == (port.host_port, port.protocol);
-                wanted.iter().flat_map(|w| &w.pod.ports).any(same)
+                wanted.iter().map(planned).flat_map(|wanted| &wanted.pod.ports).any(same)
             };
-            let same_port = || leaving && planned.pod.ports.iter().any(held);
-            if wanted.iter().any(|w| w.hostname == planned.hostname) || same_port() {
-                let attempt = AttemptId { execution: other.plan.execution, step, job, attempt: known.attempt };
-                return Some((attempt, planned.hostname.clone()));
+            let same_name = wanted.iter().map(planned).any(|wanted| wanted.hostname == theirs.hostname);
+            if !itself((step, job)) && (same_name || ports_count(known) && theirs.pod.ports.iter().any(held)) {
+                let attempt = known.ahead_attempt().unwrap_or(known.attempt);
+                let attempt = AttemptId { execution: other.plan.execution, step, job, attempt };
+                return Some((attempt, theirs.hostname.clone()));
             }
         }
     }

@@ -70,6 +70,9 @@ impl Draft<'_> {
 
     fn reported(&mut self, attempt: AttemptId, report: Report) -> Result<(), Refusal> {
         let AttemptId { execution, step, job, .. } = attempt;
+        if let Some(ahead) = self.get(execution).and_then(|known| known.ahead(&attempt)).cloned() {
+            return self.reported_ahead(attempt, report, &ahead);
+        }
         let state = self.get(execution).and_then(|known| known.job(&attempt)).map(|known| known.state.clone());
         match (&report, &state) {
             (Report::Prepared { container }, Some(JobState::Preparing)) => {
@@ -254,6 +257,7 @@ impl Draft<'_> {
                                 Reason::new(Name::LostPower, "the board lost power or booted while the pod ran");
                             self.end_job(attempt, Verdict::Failed(reason), None)?;
                         }
+                        JobState::Waiting | JobState::Held if known.ahead.stands() => self.withdraw(id, (step, job))?,
                         JobState::Waiting | JobState::Held | JobState::Ended { .. } | JobState::Requeued { .. } => {}
                     }
                 }

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead;
 use super::apply::{Illegal, advance};
 use super::decide::Decision;
-use super::effect::Effect;
+use super::effect::{Disposal, Effect};
 use super::record::{Record, Recorded};
 use super::state::{AttemptId, Board, Execution, Exit, Job, Verdict};
 use super::unit::disposal;
@@ -50,7 +51,13 @@ impl<'a> Draft<'a> {
                 self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
             }
             if let Some(copy) = self.touched.get_mut(&execution) {
+                let left = ahead::ends_with(copy, &recorded.record);
                 advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
+                let attempt = |(step, job): (usize, usize)| {
+                    let attempt = copy.steps[step].jobs[job].attempt;
+                    Effect::Clear(AttemptId { execution, step, job, attempt }, Disposal::Remove)
+                };
+                self.decision.effects.extend(left.into_iter().map(attempt));
             }
         }
         self.decision.records.push(recorded);

@@ -154,6 +154,29 @@ pub enum Record {
         /// Podman's id of it.
         container: String,
     },
+    /// A container is to be made before the turn of its job.
+    JobPreparingAhead {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It is initialised.
+    JobPreparedAhead {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+        /// Podman's id of it.
+        container: String,
+    },
+    /// It is not wanted any more.
+    JobWithdrawn {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
     /// A container is to be started.
     JobLaunching {
         /// Index of the step.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::attempt::{AttemptId, Exit, Logs, Output, Remains, Run};
+pub use super::attempt::{Ahead, AttemptId, Exit, Logs, Output, Remains, Run};
 use crate::bundle::{ExecutionId, StepId};
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -146,6 +146,9 @@ pub struct Job {
     pub began: Option<Timestamp>,
     /// Milliseconds that the current attempt was frozen, as far as it has been thawed.
     pub paused_ms: u64,
+    /// A container that was made before its turn.
+    #[serde(default, skip_serializing_if = "Ahead::is_not")]
+    pub ahead: Ahead,
     /// Where it is.
     pub state: JobState,
 }
@@ -325,14 +328,14 @@ impl Job {
     /// One that nothing has happened to.
     #[must_use]
     pub fn waiting() -> Self {
-        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, state: JobState::Waiting }
+        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, ahead: Ahead::Not, state: JobState::Waiting }
     }
 
     /// Whether a container of it may exist.
     #[must_use]
     pub fn occupies(&self) -> bool {
         match &self.state {
-            JobState::Waiting | JobState::Held => false,
+            JobState::Waiting | JobState::Held => self.ahead.occupies(),
             JobState::Preparing
             | JobState::Prepared { .. }
             | JobState::Launching { .. }

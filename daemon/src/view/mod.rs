@@ -33,7 +33,7 @@ use crate::outcome::{self, State};
 use crate::plan::{PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Job, Output, Phase, StepState};
+use crate::sequence::state::{Ahead, AttemptId, Board, Execution, Job, Output, Phase, StepState};
 use crate::time::Timestamp;
 
 /// `status` of an execution.
@@ -145,6 +145,9 @@ pub struct JobStatus {
     pub exit_code: Option<i64>,
     /// Number of the attempt; 0 before the first.
     pub attempt: u32,
+    /// How far the container is that is made ahead of its turn: `preparing`, `prepared`; null when there is none.
+    #[serde(default)]
+    pub ahead: Option<AheadStatus>,
     /// Seconds its process may run.
     pub max_duration_seconds: u32,
     /// When its bundle was accepted.
@@ -183,6 +186,16 @@ pub struct JobStatus {
     pub logs_truncated: bool,
     /// The state in the words of others.
     pub views: Views,
+}
+
+/// How far a container is that is made ahead of its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AheadStatus {
+    /// It is being made and initialised.
+    Preparing,
+    /// It is initialised: the job has only to start.
+    Prepared,
 }
 
 impl StepStatus {
@@ -326,6 +339,11 @@ fn job_status(
         reason,
         exit_code: exit.map(|exit| exit.code),
         attempt: job.attempt,
+        ahead: match job.ahead {
+            Ahead::Making => Some(AheadStatus::Preparing),
+            Ahead::Made { .. } => Some(AheadStatus::Prepared),
+            Ahead::Not | Ahead::Owed | Ahead::Spent => None,
+        },
         max_duration_seconds: planned.max_duration_seconds,
         submitted_at: Some(execution.received.wall),
         started_at: started.map(|at| at.wall),
