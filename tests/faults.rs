@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "faults/config.rs"]
+mod config;
 #[path = "faults/crash.rs"]
 mod crash;
 #[path = "faults/engine.rs"]
@@ -12,10 +14,16 @@ mod engine;
 mod intake;
 #[path = "faults/leave.rs"]
 mod leave;
+#[path = "faults/leftovers.rs"]
+mod leftovers;
+#[path = "faults/orphans.rs"]
+mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
 #[path = "faults/storage.rs"]
 mod storage;
+#[path = "faults/time.rs"]
+mod time;
 #[path = "faults/tool.rs"]
 mod tool;
 #[path = "faults/wire.rs"]

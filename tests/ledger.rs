@@ -77,6 +77,23 @@ fn the_boot_of_the_last_daemon_is_known_wherever_the_index_stands() {
 }
 
 #[test]
+fn elapsed_time_that_was_noted_is_known_after_a_crash_and_from_a_sealed_index() {
+    let (folder, board) = written();
+    let (mut ledger, _) = Ledger::open(folder.path()).expect("opens");
+    let reached = now().boot.after(std::time::Duration::from_secs(90));
+    let cursor = ledger.cursor();
+    ledger.reached(reached).expect("noted");
+    assert_eq!((ledger.latest(), ledger.cursor()), (reached, cursor), "it is no record");
+    drop(ledger);
+    for _ in 0..2 {
+        let (ledger, found) = Ledger::open(folder.path()).expect("opens");
+        assert_eq!((found.latest, &found.board), (reached, &board));
+        // The second time from a sealed index.
+        ledger.close().expect("sealed");
+    }
+}
+
+#[test]
 fn a_torn_tail_is_cut_at_the_last_whole_frame_and_said() {
     let (folder, _) = written();
     let path = segment(folder.path());
@@ -245,5 +262,5 @@ fn another_journal_version_is_refused_naming_both() {
     fs::write(&path, bytes).expect("written");
     let error = Ledger::open(folder.path()).expect_err("refused");
     let said = perigee::run::chain(&error);
-    assert!(said.contains("version 9") && said.contains("versions 1 to 2"), "{said}");
+    assert!(said.contains("version 9") && said.contains("versions 1 to 3"), "{said}");
 }

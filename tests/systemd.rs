@@ -154,7 +154,7 @@ fn frozen_or_killed_daemon_comes_back_with_its_state() {
 }
 
 #[test]
-fn configuration_that_cannot_be_used_ends_the_daemon_once_with_one_clear_line() {
+fn configuration_that_cannot_be_used_ends_the_first_start_once_and_no_later_one() {
     let machine = Machine::boot(&[]);
     for (text, said) in [
         ("stop_grace_seconds: 0\n", format!("{CONFIG}: stop_grace_seconds: found 0, expected 1 to 240")),
@@ -166,6 +166,19 @@ fn configuration_that_cannot_be_used_ends_the_daemon_once_with_one_clear_line() 
     }
     machine.sh(&format!("rm {CONFIG} && systemctl start perigeed"));
     assert_eq!(machine.show("NRestarts"), "0");
+
+    // It has run: a mistake in an update leaves it commandable.
+    machine.write(CONFIG, "\nstop_grace: 5\n");
+    machine.sh("systemctl restart perigeed");
+    let said = format!("{CONFIG}:2: unknown field `stop_grace`");
+    let line = machine.status_text_with(&said);
+    assert!(line.contains("the last good configuration holds"), "{line}");
+    assert!(at(&machine.status(), "/troubles").to_string().contains("config_invalid"));
+    machine.sh(&format!("rm {CONFIG} && systemctl reload perigeed"));
+    until("the trouble to be over", || {
+        (!at(&machine.status(), "/troubles").to_string().contains("config_invalid")).then_some(())
+    });
+    assert_eq!((machine.show("ActiveState"), machine.show("NRestarts")), ("active".to_owned(), "0".to_owned()));
 }
 
 #[test]

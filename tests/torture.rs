@@ -13,6 +13,8 @@ mod medium;
 mod script;
 #[path = "torture/soak.rs"]
 mod soak;
+#[path = "torture/store.rs"]
+mod store;
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -5,14 +5,18 @@
 
 mod files;
 mod instruments;
+mod last_good;
 mod limits;
 mod policy;
 mod retention;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use files::Text;
 use instruments::{InstrumentsFragment, settle_fisheye};
+pub use last_good::{Loaded, holds};
 use limits::LimitsFragment;
 use serde::Deserialize;
 
@@ -22,6 +26,9 @@ use self::retention::RetentionFragment;
 use crate::bundle::NodeName;
 use crate::plan::policy::Policy;
 use crate::plan::{Board, Instrument};
+
+/// Where the state is unless a file says otherwise.
+const STATE_DIR: &str = "/var/lib/perigee";
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +163,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// Running time that a power cut may leave uncounted at most.
+    pub uncounted: Duration,
     /// What pods may ask for.
     pub policy: Policy,
     /// Group whose members may use the control socket.
@@ -176,18 +185,19 @@ impl Settings {
     /// # Errors
     /// Names the file, line and key of the first thing that is wrong.
     pub fn load(only: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::merge(&only.map_or_else(files::standard_files, |path| Ok(vec![path.to_owned()]))?)
+        Loaded::read(only).map(|loaded| loaded.settings)
     }
 
-    fn merge(paths: &[PathBuf]) -> Result<Self, ConfigError> {
+    fn merge(texts: &[Text]) -> Result<Self, ConfigError> {
         let mut merged = Fragment::default();
-        for path in paths {
-            merged = merged.overridden_by(files::read(path)?);
+        for text in texts {
+            merged = merged.overridden_by(files::parse(text)?);
         }
         let settled = merged.settle().and_then(Self::with_its_group);
         settled.map_err(|error| match error {
             ConfigError::Value { file: None, key, message } => {
-                ConfigError::Value { file: files::last_saying(key, paths), key, message }
+                let file = files::last_saying(key, texts).map(|(path, _)| path.to_owned());
+                ConfigError::Value { file, key, message }
             }
             other @ (ConfigError::Read { .. } | ConfigError::File { .. } | ConfigError::Value { .. }) => other,
         })
@@ -278,7 +288,7 @@ impl Fragment {
         })?;
         let fisheye =
             settle_fisheye(self.instruments.fisheye, &nodes, self.image_prefixes.as_deref().unwrap_or_default())?;
-        let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/perigee".into());
+        let state_dir = self.state_dir.unwrap_or_else(|| STATE_DIR.into());
         Ok(Settings {
             uplink_dir: self.uplink_dir.unwrap_or_else(|| state_dir.join("uplink")),
             state_dir,
@@ -296,6 +306,9 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            uncounted: Duration::from_secs(
+                bounded("limits.uncounted_seconds", self.limits.uncounted_seconds, 60, 1..=3600)?.into(),
+            ),
             policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
@@ -364,6 +377,10 @@ mod tests {
 
     use super::*;
 
+    fn fragment(path: &Path) -> Fragment {
+        files::parse(&files::read(path).expect("readable")).expect("legal")
+    }
+
     fn settle(text: &str) -> Result<Settings, String> {
         let fragment: Fragment = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
         fragment.settle().map_err(|e| e.to_string())
@@ -386,14 +403,13 @@ mod tests {
     #[test]
     fn shipped_file_says_exactly_the_defaults() {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml");
-        let shipped = files::read(Path::new(shipped)).expect("readable").settle().expect("legal");
+        let shipped = fragment(Path::new(shipped)).settle().expect("legal");
         assert_eq!(shipped, Fragment::default().settle().expect("legal"));
     }
 
     #[test]
     fn every_default_is_shown_in_the_shipped_file() {
-        let shipped =
-            files::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml"))).expect("readable");
+        let shipped = fragment(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/perigee.yaml")));
         let Fragment { state_dir, runtime_dir, uplink_dir, default_node, nodes, image_prefixes, .. } = shipped.clone();
         assert!(state_dir.is_some() && runtime_dir.is_some() && uplink_dir.is_some());
         assert!(default_node.is_some() && nodes.is_some() && image_prefixes.is_some());
@@ -403,6 +419,7 @@ mod tests {
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
         assert!(limits.downlink_bytes.is_some());
+        assert!(limits.uncounted_seconds.is_some());
         let kept = shipped.retention;
         assert!(kept.executions.is_some() && kept.days.is_some() && kept.log_bytes.is_some());
         assert!(kept.rejected.is_some() && kept.rejected_bytes.is_some());
@@ -443,7 +460,8 @@ mod tests {
             file("b.yaml", "{limits: {pids: 1}}"),
             file("c.yaml", "{limits: {log_bytes: 8192}}"),
         ];
-        let error = Settings::merge(&paths).expect_err("illegal").to_string();
+        let texts = paths.each_ref().map(|path| files::read(path).expect("readable"));
+        let error = Settings::merge(&texts).expect_err("illegal").to_string();
         assert_eq!(error, format!("{}: limits.pids: found 1, expected 8 to 1048576", paths[1].display()));
     }
 

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
+use crate::sequence::orphan::LedgerId;
 use crate::sequence::{Board, Event, Outcome, Refusal};
 use crate::view::Around;
 
@@ -73,11 +74,13 @@ pub enum TroubleName {
     ConfigInvalid,
     /// A Podman does not answer.
     EngineUnreachable,
+    /// A container that no execution wants any more cannot be removed.
+    OrphanLeft,
 }
 
 impl TroubleName {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LedgerUnavailable,
         Self::DiskFull,
         Self::JournalDamaged,
@@ -85,6 +88,7 @@ impl TroubleName {
         Self::IndexUnavailable,
         Self::ConfigInvalid,
         Self::EngineUnreachable,
+        Self::OrphanLeft,
     ];
 
     /// Its name.
@@ -98,6 +102,7 @@ impl TroubleName {
             Self::IndexUnavailable => "index_unavailable",
             Self::ConfigInvalid => "config_invalid",
             Self::EngineUnreachable => "engine_unreachable",
+            Self::OrphanLeft => "orphan_left",
         }
     }
 }
@@ -109,12 +114,16 @@ pub struct Snapshot {
     pub generation: u64,
     /// Cursor of the newest record.
     pub cursor: u64,
+    /// The ledger that the engine's state is of, while it is open and can be written; else nothing is known for sure.
+    pub ledger: Option<LedgerId>,
     /// The engine's state.
     pub board: Board,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
     /// Nodes whose Podman does not answer.
     pub away: Away,
+    /// Orphans that were removed since the daemon started.
+    pub orphans_removed: u64,
     /// The clock that the state counts by.
     pub clock: Clock,
 }

@@ -2,6 +2,9 @@
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
+mod leave;
+mod parts;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +13,20 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
-use crate::config::{OnExit, Settings};
+use crate::config::{self, Settings};
 use crate::downlink::Outbox;
-use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, Queries};
+use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
+use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, identity};
 pub use crate::podman::api::chain;
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
-use crate::sequence::event::{Away, Target, Verb};
+use crate::sequence::event::Away;
 use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
 use crate::storage::Storage;
 use crate::systemd::Manager;
 use crate::time::Timestamp;
+pub use parts::Parts;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -32,8 +36,6 @@ const TEND_PAUSE: Duration = Duration::from_secs(60);
 const STUCK_MAX: usize = 4096;
 /// What is still on the way when the loop has ended gets this long.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Beyond the grace, for pods to be gone when the daemon leaves with `on_exit: stop`.
-const LEAVE_MARGIN: Duration = Duration::from_secs(15);
 
 /// The daemon's heart.
 pub struct Loop {
@@ -52,26 +54,6 @@ pub struct Loop {
     config_trouble: Option<String>,
     outbox_trouble: Option<String>,
     manager: Manager,
-}
-
-/// What the loop is made of.
-pub struct Parts {
-    /// The clock.
-    pub clock: Clock,
-    /// The configuration, published to all who use it.
-    pub settings: watch::Sender<Arc<Settings>>,
-    /// Where the queries go once the ledger is open.
-    pub queries: watch::Sender<Option<Queries>>,
-    /// Where inputs come from.
-    pub inbox: mpsc::Receiver<Input>,
-    /// Where snapshots go.
-    pub snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The way back to the inbox, for the driver.
-    pub handle: Handle,
-    /// Trouble with Podman, noted by the driver.
-    pub health: Health,
-    /// The service manager.
-    pub manager: Manager,
 }
 
 impl Loop {
@@ -94,7 +76,7 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
-            config_trouble: None,
+            config_trouble: parts.config_trouble,
             outbox_trouble: None,
             manager: parts.manager,
         }
@@ -124,7 +106,9 @@ impl Loop {
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let settings = self.settings.borrow().clone();
         let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
-        let (mut ledger, Found { board, last_boot, latest, notes }) = Ledger::open_with(&settings.state_dir, layout)?;
+        let (mut ledger, Found { board, last_boot, latest, mut notes }) =
+            Ledger::open_with(&settings.state_dir, layout)?;
+        let ledger_id = identity::of(&settings.state_dir, &mut notes);
         for note in notes {
             tracing::warn!("{note}");
         }
@@ -141,6 +125,7 @@ impl Loop {
         tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
         self.board = board;
         self.storage.open(ledger);
+        self.driver = self.driver.of_ledger(ledger_id);
         if rebooted {
             self.step(Event::Rebooted);
         }
@@ -184,9 +169,11 @@ impl Loop {
         let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
+        let uncounted = deadline::consumes(&self.board).then(|| self.storage.latest()).flatten();
+        let uncounted = uncounted.map(|latest| self.clock.until(latest.after(self.settings.borrow().uncounted)));
         let too_old = self.storage.too_old_at(&self.settings.borrow().retention);
         let too_old = too_old.map(|at| self.clock.until(at).max(TEND_PAUSE));
-        [deadline, retry, self.manager.watchdog_pause(), too_old].into_iter().flatten().min()
+        [deadline, retry, uncounted, self.manager.watchdog_pause(), too_old].into_iter().flatten().min()
     }
 
     fn wake(&mut self) {
@@ -195,6 +182,10 @@ impl Loop {
         }
         if self.storage.fails() {
             return;
+        }
+        if deadline::consumes(&self.board) {
+            let uncounted = self.settings.borrow().uncounted;
+            self.storage.reached(self.clock.now().boot, uncounted);
         }
         self.tend();
         for event in std::mem::take(&mut self.stuck) {
@@ -310,7 +301,10 @@ impl Loop {
         let generation = self.snapshots.borrow().generation + 1;
         let cursor = self.storage.cursor();
         let (board, troubles, away) = (self.board.clone(), self.troubles(), self.away());
-        let snapshot = Snapshot { generation, cursor, board, troubles, away, clock: self.clock };
+        let ledger = self.driver.ledger().filter(|_| !self.storage.fails());
+        let orphans_removed = self.health.orphans_removed();
+        let snapshot =
+            Snapshot { generation, cursor, ledger, board, troubles, away, orphans_removed, clock: self.clock };
         self.manager.status(&snapshot.line());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
@@ -322,11 +316,9 @@ impl Loop {
     fn troubles(&self) -> Vec<Trouble> {
         let config = self.config_trouble.clone().map(|why| (TroubleName::ConfigInvalid, why));
         let engines = self.health.troubles(&self.settings.borrow().nodes);
-        let engines = engines.into_iter().map(|why| (TroubleName::EngineUnreachable, why));
         let outbox = self.outbox_trouble.clone().map(|why| (TroubleName::OutboxFull, why));
-        let others = config.into_iter().chain(outbox).chain(engines);
-        let others = others.map(|(name, message)| Trouble { name, message });
-        self.storage.troubles().into_iter().chain(others).collect()
+        let others = config.into_iter().chain(outbox).map(|(name, message)| Trouble { name, message });
+        self.storage.troubles().into_iter().chain(others).chain(engines).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {
@@ -344,48 +336,10 @@ impl Loop {
             }
             Err(why) => {
                 tracing::error!(%why, "the configuration cannot be used; the last good one holds");
-                self.config_trouble = Some(format!("{why}; the last good configuration holds"));
+                self.config_trouble = Some(config::holds(&why));
             }
         }
         self.publish();
-    }
-
-    /// Leaves: everything is committed already. Pods go on running unless configured otherwise.
-    async fn leave(mut self) {
-        let settings = self.settings.borrow().clone();
-        let longest = match settings.on_exit {
-            OnExit::Leave => Duration::ZERO,
-            OnExit::Stop => Duration::from_secs(settings.stop_grace_seconds.into()) + LEAVE_MARGIN,
-        };
-        self.manager.stopping(longest + SHUTDOWN);
-        if settings.on_exit == OnExit::Stop {
-            self.stop_all(longest).await;
-        }
-        self.storage.close();
-    }
-
-    async fn stop_all(&mut self, longest: Duration) {
-        let live: Vec<_> = self.board.live.keys().copied().collect();
-        for execution in live {
-            self.step(Event::Asked { execution, target: Target::Execution, verb: Verb::Stop });
-        }
-        let gone = async {
-            while !self.board.live.is_empty() {
-                self.manager.alive();
-                let input = within(self.pause(), self.inbox.recv()).await;
-                match input {
-                    Ok(Some(Input::Event(event))) => self.step(event),
-                    Ok(Some(Input::Command(_, reply))) => drop(reply),
-                    Ok(Some(Input::HealthChanged)) => self.publish(),
-                    Ok(Some(Input::Reloaded(_) | Input::Acknowledged | Input::Shutdown)) => {}
-                    Ok(None) => return,
-                    Err(_) => self.wake(),
-                }
-            }
-        };
-        if tokio::time::timeout(longest, gone).await.is_err() {
-            tracing::warn!("some pods did not end in time; the next start takes them up");
-        }
     }
 }
 

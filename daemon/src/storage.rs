@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -120,6 +121,34 @@ impl Storage {
                 }
                 committed
             }
+        }
+    }
+
+    /// Notes how far boot time has come, unless something was recorded less than `pause` ago.
+    pub fn reached(&mut self, now: BootTime, pause: Duration) {
+        let State::Open { ledger, trouble: None, .. } = &mut self.ledger else { return };
+        if now < ledger.latest().after(pause) {
+            return;
+        }
+        if let Err(error) = ledger.reached(now) {
+            let why = chain(&error);
+            tracing::error!(%why, "failed to note how far time has come");
+            self.ledger_fails(if error.is_full() { full() } else { unavailable(why) });
+        }
+    }
+
+    /// The latest boot time that is recorded, while it works.
+    #[must_use]
+    pub fn latest(&self) -> Option<BootTime> {
+        match &self.ledger {
+            State::Open { ledger, trouble: None, .. } => Some(ledger.latest()),
+            State::Open { .. } | State::Closed { .. } => None,
+        }
+    }
+
+    fn ledger_fails(&mut self, why: Trouble) {
+        if let State::Open { trouble, .. } = &mut self.ledger {
+            *trouble = Some(why);
         }
     }
 

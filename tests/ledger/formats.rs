@@ -17,6 +17,16 @@ const ENDED: [(&str, &str, usize); 3] = [
 ];
 const HELD: &str = "01a1ffcc-1cb4-7555-9bb6-3aeda5d271fe";
 
+/// Version 2: a real run whose journal was compacted; 24 are forgotten, one had an array and a retry, one succeeded,
+/// one was paused and stopped, one is held.
+const V2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ledger/fixtures/v2");
+const ENDED_V2: [(&str, &str, usize); 3] = [
+    ("01a2007d-9a36-73c8-ac45-c28999458ed0", "failed", 38),
+    ("01a2007d-a183-7046-91e7-7442dc2c3270", "succeeded", 11),
+    ("01a2007d-a3e6-741e-b73a-e24aeb0765cc", "failed", 15),
+];
+const HELD_V2: &str = "01a2007d-aa72-7375-8231-c2a5ffebfef8";
+
 fn copy(from: &str, to: &Path) {
     fs::create_dir_all(to.join("journal")).expect("a folder");
     for entry in fs::read_dir(Path::new(from).join("journal")).expect("a fixture") {
@@ -63,4 +73,28 @@ fn journal_of_version_1_with_a_torn_tail_is_cut_as_ever() {
     let (_, found) = Ledger::open(folder.path()).expect("opens");
     assert!(found.notes.iter().any(|note| note.contains("torn tail")), "{:?}", found.notes);
     assert_eq!((found.board.live.len(), found.board.ended.len()), (0, 3), "the last one was not whole");
+}
+
+#[test]
+fn journal_of_version_2_is_read_and_goes_on_as_the_newest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(V2, folder.path());
+    for start in 0..2 {
+        let (mut ledger, found) = Ledger::open(folder.path()).expect("opens");
+        assert_eq!(found.notes, Vec::<String>::new());
+        let mut board = found.board;
+        assert_eq!((board.live.len(), board.ended.len()), (1 + start, 24 + 3));
+        assert!(board.live.contains_key(&HELD_V2.parse().expect("a UUID")));
+        let queries = ledger.queries().expect("an index");
+        for (text, state, records) in ENDED_V2 {
+            let id = text.parse().expect("a UUID");
+            let kept = queries.index().get(id).expect("readable").expect("there");
+            assert_eq!(kept.status.state.as_str(), state);
+            assert_eq!(queries.history(id).expect("readable").len(), records, "{text}");
+        }
+        accept(&mut ledger, &mut board, 100 + u32::try_from(start).expect("small"));
+    }
+    let versions: Vec<u32> =
+        check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
+    assert_eq!(versions, [2, 2, VERSION]);
 }

@@ -132,6 +132,9 @@ fn compaction_again_and_again_keeps_the_journal_small_and_every_identity() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut ledger, Found { mut board, .. }) = open(folder.path());
     let mut largest = 0;
+    // Noted once, long compacted away at the end.
+    let reached = now().boot.after(std::time::Duration::from_secs(3600));
+    ledger.reached(reached).expect("noted");
     for n in 1..=300 {
         accept(&mut ledger, &mut board, n);
         finish(&mut ledger, &mut board, n);
@@ -146,6 +149,7 @@ fn compaction_again_and_again_keeps_the_journal_small_and_every_identity() {
     drop(ledger);
     let (ledger, found) = open(folder.path());
     assert_eq!(found.board, board);
+    assert_eq!(found.latest, reached);
     assert_eq!(ledger.kept().count(), 5);
     assert_eq!(board.ended.len(), 300);
 }

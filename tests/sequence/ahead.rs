@@ -9,8 +9,10 @@ use perigee::plan::{Dependency, Errand, Needs, Plan, PlannedStep, Retry, Terms, 
 use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::{Report, Target, Verb};
+use perigee::sequence::orphan::{self, LedgerId, Listed};
 use perigee::sequence::state::{Ahead, Exit, JobState, Logs};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide, resume};
+use perigee::view;
 
 use super::plans::{at, empty_plan, execution, job, step, transfer};
 
@@ -307,4 +309,31 @@ fn the_board_has_few_containers_ahead_however_many_executions_there_are() {
         made += prepares(&rig.run(first)).len();
     }
     assert_eq!(made, perigee::sequence::ahead::AHEAD_MAX);
+}
+
+#[test]
+fn container_that_stands_ahead_is_no_orphan_until_it_is_withdrawn_and_cleared() {
+    let ledger: LedgerId = "01a1fd64-a7d2-7096-b966-f6d890c9bc84".parse().expect("a UUID");
+    let (mut rig, _) = Rig::running(pods(2));
+    let labels = [
+        (orphan::KIND, orphan::CONTAINER.to_owned()),
+        (orphan::LEDGER, ledger.to_string()),
+        (orphan::EXECUTION, execution(1).to_string()),
+        (orphan::STEP, "s1".to_owned()),
+        (orphan::JOB, "0".to_owned()),
+        (orphan::ATTEMPT, "1".to_owned()),
+    ];
+    let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let listed = Listed { id: "c1.1".to_owned(), name: view::container_name(rig.known(), &id(1, 1)), labels };
+    let is_orphan = |rig: &Rig| {
+        !orphan::orphans(std::slice::from_ref(&listed), ledger, &rig.board, &std::collections::BTreeMap::new())
+            .is_empty()
+    };
+    assert!(!is_orphan(&rig), "being made");
+    rig.prepared(id(1, 1));
+    assert!(!is_orphan(&rig), "made");
+    rig.ask(Target::Step(1), Verb::Hold);
+    assert!(!is_orphan(&rig), "withdrawn: its clearing is on its way");
+    rig.tell(id(1, 1), Report::Cleared(Logs::default()));
+    assert!(is_orphan(&rig), "its number is not given again");
 }

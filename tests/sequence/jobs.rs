@@ -18,20 +18,20 @@ use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, RE
 use super::plans::{at, empty_plan, execution, job, step, transfer};
 
 /// A board with one execution, driven by hand.
-struct Rig {
-    board: Board,
+pub(crate) struct Rig {
+    pub(crate) board: Board,
     last: Option<Arc<Execution>>,
 }
 
 impl Rig {
-    fn new(steps: Vec<PlannedStep>) -> (Self, Vec<Effect>) {
+    pub(crate) fn new(steps: Vec<PlannedStep>) -> (Self, Vec<Effect>) {
         let plan = Arc::new(Plan { steps, ..empty_plan(execution(1), 10) });
         let mut rig = Self { board: Board::default(), last: None };
         let effects = rig.feed(0, Event::Submitted { plan, held: false }).effects;
         (rig, effects)
     }
 
-    fn feed(&mut self, now: u64, event: Event) -> Decision {
+    pub(crate) fn feed(&mut self, now: u64, event: Event) -> Decision {
         let decision = decide(&self.board, event, at(now)).expect("legal");
         for record in &decision.records {
             self.last = apply(&mut self.board, record).expect("fits").or_else(|| self.last.take());
@@ -39,28 +39,28 @@ impl Rig {
         decision
     }
 
-    fn tell(&mut self, now: u64, id: AttemptId, report: Report) -> Vec<Effect> {
+    pub(crate) fn tell(&mut self, now: u64, id: AttemptId, report: Report) -> Vec<Effect> {
         self.feed(now, Event::Reported(id, report)).effects
     }
 
-    fn ask(&mut self, now: u64, target: Target, verb: Verb) -> Decision {
+    pub(crate) fn ask(&mut self, now: u64, target: Target, verb: Verb) -> Decision {
         self.feed(now, Event::Asked { execution: execution(1), target, verb })
     }
 
     /// Lets an attempt be prepared and started.
-    fn run(&mut self, now: u64, id: AttemptId) {
+    pub(crate) fn run(&mut self, now: u64, id: AttemptId) {
         self.tell(now, id, Report::Prepared { container: name(id) });
         self.tell(now, id, Report::Started);
     }
 
     /// Lets it end and be cleared.
-    fn end(&mut self, now: u64, id: AttemptId, code: i64) -> Vec<Effect> {
+    pub(crate) fn end(&mut self, now: u64, id: AttemptId, code: i64) -> Vec<Effect> {
         let mut effects = self.tell(now, id, Report::Exited(exit(code)));
         effects.extend(self.tell(now, id, Report::Cleared(Logs::default())));
         effects
     }
 
-    fn known(&self) -> &Execution {
+    pub(crate) fn known(&self) -> &Execution {
         self.board.live.get(&execution(1)).or(self.last.as_ref()).expect("an execution")
     }
 
@@ -81,11 +81,11 @@ impl Rig {
     }
 }
 
-fn exit(code: i64) -> Exit {
+pub(crate) fn exit(code: i64) -> Exit {
     serde_json::from_value(serde_json::json!({"code": code, "oom": false})).expect("an exit")
 }
 
-fn id(step: usize, job: usize, attempt: u32) -> AttemptId {
+pub(crate) fn id(step: usize, job: usize, attempt: u32) -> AttemptId {
     AttemptId { execution: execution(1), step, job, attempt }
 }
 
@@ -100,7 +100,7 @@ fn array(index: usize, members: u32, terms: Terms) -> PlannedStep {
     PlannedStep { terms, ..step(index, OnFailure::Continue, 360, Work::PodRun { jobs }) }
 }
 
-fn plain(index: usize, terms: Terms) -> PlannedStep {
+pub(crate) fn plain(index: usize, terms: Terms) -> PlannedStep {
     let jobs = vec![job(u8::try_from(index).expect("few"), None, 60)];
     PlannedStep { terms, ..step(index, OnFailure::Continue, 360, Work::PodRun { jobs }) }
 }
@@ -109,7 +109,7 @@ fn after(step: usize, needs: Needs, planned: PlannedStep) -> PlannedStep {
     PlannedStep { after: vec![Dependency { step, needs }], ..planned }
 }
 
-fn gang(clean: Clean, start: GangStart) -> PlannedStep {
+pub(crate) fn gang(clean: Clean, start: GangStart) -> PlannedStep {
     let terms = Gang {
         slots_per_worker: 2,
         mpi: Mpi::Openmpi,

@@ -6,6 +6,7 @@ mod graph;
 mod invariants;
 mod jobs;
 mod legality;
+mod orphans;
 mod plans;
 mod run;
 mod table;

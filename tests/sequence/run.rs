@@ -76,7 +76,7 @@ impl Action {
         let verb = prop_oneof![
             3 => Just(Verb::Release),
             1 => Just(Verb::Hold),
-            2 => Just(Verb::Pause),
+            4 => Just(Verb::Pause),
             2 => Just(Verb::Resume),
             1 => Just(Verb::Stop),
             1 => Just(Verb::StopNow),
@@ -88,7 +88,7 @@ impl Action {
             12 => any::<u8>().prop_map(Self::Hear),
             1 => any::<u8>().prop_map(Self::HearAgain),
             2 => any::<(u8, u8, u8)>().prop_map(|(a, b, c)| Self::HearNonsense(a, b, c)),
-            2 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
+            3 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
             4 => (0_u32..60_000).prop_map(Self::Pass),
             2 => any::<u16>().prop_map(Self::PassDeadline),
             1 => Just(Self::Crash),

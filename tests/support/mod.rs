@@ -131,6 +131,8 @@ pub struct Board {
     pub network: String,
     /// Its own, because all boards share the bed's volumes.
     pub tenant: String,
+    /// Further environment of the daemon.
+    pub environment: Vec<(&'static str, String)>,
     daemon: Option<Child>,
 }
 
@@ -153,7 +155,7 @@ impl Board {
         let podman = Podman::start(&folder.path().join("podman.sock"));
         let name = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
         let tenant = format!("t{}", name.trim_start_matches("pg").to_lowercase());
-        let board = Self { folder, podman, network: format!("test-{name}"), tenant, daemon: None };
+        let board = Self { folder, podman, network: format!("test-{name}"), tenant, environment: vec![], daemon: None };
         board.write_config(config);
         board
     }
@@ -191,6 +193,7 @@ impl Board {
             .arg("--config")
             .arg(self.path("perigee.yaml"))
             .env("PERIGEE_LOG", "perigee=debug")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -24,6 +24,10 @@ busybox=$(command -v busybox || true)
 # The dynamically linked flavour (its header names a loader) is no use in an image.
 if [ -z "$busybox" ] || head -c 4096 "$busybox" | grep -q -a -F ld-linux; then missing+=(busybox-static); fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+# For tests that let system calls fail.
+have strace || missing+=(strace)
+# For tests that set the wall clock of the daemon.
+compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
 
 lock_bed

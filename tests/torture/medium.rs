@@ -2,7 +2,8 @@
 //! amid or behind it, with and without what was not flushed; or the process is killed.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use perigee::bundle::ExecutionId;
@@ -15,13 +16,13 @@ use crate::script::{id, life, now, plan, try_happen};
 use crate::{each, folder, layout, open_guarded, trials};
 
 /// Executions of the script; the last two do not end.
-const LIVES: u32 = 14;
+pub const LIVES: u32 = 14;
 /// How often a call is tried again that failed for once.
 const TRIES: usize = 4;
 
 /// What was acknowledged, and what was on its way when it stopped.
 #[derive(Default)]
-struct Model {
+pub struct Model {
     board: Board,
     pending: Option<Event>,
     forgotten: BTreeSet<ExecutionId>,
@@ -31,7 +32,7 @@ struct Model {
 
 /// The script: executions are accepted and end, some are forgotten, the journal is compacted, the ledger is closed and
 /// opened again. Stops where a call fails for good.
-fn run(folder: &std::path::Path, medium: &Medium, model: &mut Model, mut acknowledged: impl FnMut(&str)) -> Option<()> {
+pub fn run(folder: &Path, medium: &Medium, model: &mut Model, mut acknowledged: impl FnMut(&str)) -> Option<()> {
     let open = || {
         let mut tries = 0;
         loop {
@@ -60,6 +61,8 @@ fn run(folder: &std::path::Path, medium: &Medium, model: &mut Model, mut acknowl
             step(&mut ledger, model, event)?;
             acknowledged(&format!("{n}"));
         }
+        // Time goes on while nothing is decided: lost, it is noted again later.
+        let _ = ledger.reached(now().boot);
         if n % 4 == 0 {
             let gone: BTreeSet<ExecutionId> = (n - 3..n).map(id).collect();
             model.forgetting = true;
@@ -104,7 +107,7 @@ fn attempt(ledger: &mut Ledger, mut act: impl FnMut(&mut Ledger) -> bool) -> Opt
 }
 
 /// What must hold when the ledger is opened again on a medium that works.
-fn verify(folder: &std::path::Path, model: &Model, what: &str) {
+fn verify(folder: &Path, model: &Model, what: &str) {
     let report = check::check(folder).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.damages.iter().all(|damage| damage.mends), "{what}: {:?}", report.damages);
     let (ledger, found) =
@@ -209,10 +212,20 @@ fn killed_at(at: usize) {
         .stderr(Stdio::null())
         .spawn()
         .expect("this program runs");
-    let lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
-    let said: Vec<u32> = lines.filter_map(|line| line.split_once("acknowledged ")?.1.trim().parse().ok()).collect();
+    let said = acknowledged(child.stdout.take().expect("its output"));
     child.wait().expect("reaped");
-    let (_, found) = open_guarded(folder.path()).unwrap_or_else(|error| panic!("killed at call {at}: {error}"));
+    is_there(folder.path(), &said, &format!("killed at call {at}"));
+}
+
+/// The executions of which a child said that a decision was acknowledged, each as often as it said so.
+pub fn acknowledged(output: impl Read) -> Vec<u32> {
+    let lines = BufReader::new(output).lines().map_while(Result::ok);
+    lines.filter_map(|line| line.split_once("acknowledged ")?.1.trim().parse().ok()).collect()
+}
+
+/// Everything that was acknowledged is there, and nothing of it would run twice.
+pub fn is_there(folder: &Path, said: &[u32], what: &str) {
+    let (_, found) = open_guarded(folder).unwrap_or_else(|error| panic!("{what}: {error}"));
     for n in 1..=LIVES {
         let acknowledged = said.iter().filter(|known| **known == n).count();
         let (live, ended) = (found.board.live.contains_key(&id(n)), found.board.ended.contains(&id(n)));
@@ -221,10 +234,10 @@ fn killed_at(at: usize) {
             1 | 2 => live || ended,
             _ => ended,
         };
-        assert!(fits, "killed at call {at}: execution {n} had {acknowledged} decisions acknowledged");
+        assert!(fits, "{what}: execution {n} had {acknowledged} decisions acknowledged");
         if acknowledged == 3 {
             let again = decide(&found.board, Event::Submitted { plan: plan(n), held: false }, now());
-            assert!(again.is_err(), "killed at call {at}: execution {n} would run twice");
+            assert!(again.is_err(), "{what}: execution {n} would run twice");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use perigee::daemon;
+use perigee::daemon::{self, Grade};
 use perigee::journald::Journald;
 use perigee::run::chain;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -44,9 +44,15 @@ fn check(config: Option<PathBuf>) -> ExitCode {
     match daemon::check(config.as_deref()) {
         Ok(diagnostics) => {
             for diagnostic in &diagnostics {
-                let _ = writeln!(out, "{} {}", if diagnostic.good { "ok  " } else { "FAIL" }, diagnostic.line);
+                let word = match diagnostic.grade {
+                    Grade::Good => "ok  ",
+                    Grade::Note => "note",
+                    Grade::Bad => "FAIL",
+                };
+                let _ = writeln!(out, "{word} {}", diagnostic.line);
             }
-            if diagnostics.iter().all(|diagnostic| diagnostic.good) { ExitCode::SUCCESS } else { ExitCode::from(3) }
+            let bad = diagnostics.iter().any(|diagnostic| diagnostic.grade == Grade::Bad);
+            if bad { ExitCode::from(3) } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "perigeed: {}", chain(&error));

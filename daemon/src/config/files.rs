@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{ConfigError, Fragment};
 
 /// Files and directories that are read when `--config` does not name one file.
@@ -36,24 +38,36 @@ pub(super) fn standard_files() -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-pub(super) fn read(path: &Path) -> Result<Fragment, ConfigError> {
+/// A file of a configuration, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Text {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+pub(super) fn read(path: &Path) -> Result<Text, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    Ok(Text { path: path.to_owned(), text })
+}
+
+pub(super) fn parse(Text { path, text }: &Text) -> Result<Fragment, ConfigError> {
     let parse = || {
-        let value: serde_yaml::Value = serde_yaml::from_str(&text)?;
-        if value.is_null() { Ok(Fragment::default()) } else { serde_yaml::from_str(&text) }
+        let value: serde_yaml::Value = serde_yaml::from_str(text)?;
+        if value.is_null() { Ok(Fragment::default()) } else { serde_yaml::from_str(text) }
     };
     parse().map_err(|error: serde_yaml::Error| ConfigError::File {
-        path: path.to_owned(),
+        path: path.clone(),
         line: error.location().map(|location| location.line()),
         message: error.to_string(),
     })
 }
 
-pub(super) fn last_saying(key: &str, paths: &[PathBuf]) -> Option<PathBuf> {
-    let says = |path: &PathBuf| {
-        let text = fs::read_to_string(path).ok()?;
-        let whole: serde_yaml::Value = serde_yaml::from_str(&text).ok()?;
-        key.split('.').try_fold(&whole, |inner, part| inner.get(part)).map(|_| path.clone())
+/// The last file that says something of a key, and what.
+pub(super) fn last_saying<'a>(key: &str, texts: &'a [Text]) -> Option<(&'a Path, serde_yaml::Value)> {
+    let says = |Text { path, text }: &'a Text| {
+        let whole: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
+        let said = key.split('.').try_fold(&whole, |inner, part| inner.get(part))?;
+        Some((path.as_path(), said.clone()))
     };
-    paths.iter().rev().find_map(says)
+    texts.iter().rev().find_map(says)
 }

@@ -1,4 +1,4 @@
-//! The keys `limits`: what one bundle, one job, one pod and one downlink task may take.
+//! The keys `limits`: what one bundle, one job, one pod, one downlink task and one power cut may take.
 //!
 //! Must not: judge values; the bounds of all keys stand together in `config.rs`.
 
@@ -12,6 +12,7 @@ pub(super) struct LimitsFragment {
     pub(super) log_bytes: Option<u64>,
     pub(super) pids: Option<i64>,
     pub(super) downlink_bytes: Option<u64>,
+    pub(super) uncounted_seconds: Option<u32>,
 }
 
 impl LimitsFragment {
@@ -21,6 +22,7 @@ impl LimitsFragment {
             log_bytes: over.log_bytes.or(self.log_bytes),
             pids: over.pids.or(self.pids),
             downlink_bytes: over.downlink_bytes.or(self.downlink_bytes),
+            uncounted_seconds: over.uncounted_seconds.or(self.uncounted_seconds),
         }
     }
 }

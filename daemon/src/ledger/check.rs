@@ -274,7 +274,7 @@ impl Walk {
             segment.frames += 1;
         }
         match frame {
-            Frame::Started { .. } => {}
+            Frame::Started { .. } | Frame::Reached { .. } => {}
             Frame::Compacted { until, .. } => {
                 (self.covered, self.oldest) = (Some(*until), *until);
                 if let Some(segment) = self.segments.last_mut() {

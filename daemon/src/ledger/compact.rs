@@ -68,7 +68,7 @@ fn write(
         }
         match frame {
             Frame::Started { .. } => started = Some(frame),
-            Frame::Compacted { latest: known, .. } => latest = latest.max(known),
+            Frame::Compacted { latest: known, .. } | Frame::Reached { boot: known } => latest = latest.max(known),
             Frame::Decided { records, .. } => {
                 latest = records.iter().map(|recorded| recorded.at.boot).fold(latest, BootTime::max);
             }

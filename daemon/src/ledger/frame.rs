@@ -48,6 +48,11 @@ pub enum Frame {
         /// The latest boot time of any record that was in it.
         latest: BootTime,
     },
+    /// Boot time has come this far while budgets ran and nothing was decided.
+    Reached {
+        /// How far.
+        boot: BootTime,
+    },
 }
 
 /// The bytes of a frame.

@@ -75,12 +75,28 @@ pub struct Ended {
 #[derive(Debug, Clone)]
 pub struct Index {
     medium: Medium,
+    /// There until it is dropped.
+    trees: Option<Trees>,
+}
+
+#[derive(Debug, Clone)]
+struct Trees {
     db: sled::Db,
     meta: sled::Tree,
     live: sled::Tree,
     ended: sled::Tree,
     forgotten: sled::Tree,
     order: sled::Tree,
+}
+
+impl Drop for Index {
+    /// The last handle writes, and sled panics where that fails.
+    fn drop(&mut self) {
+        let trees = self.trees.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(trees))).is_err() {
+            tracing::error!("sled panicked while the index was closed; it is made anew at the next start");
+        }
+    }
 }
 
 impl Index {
@@ -90,22 +106,24 @@ impl Index {
     /// When it cannot be opened or is of another version.
     pub(super) fn open(path: &Path, medium: Medium) -> Result<Self, IndexError> {
         medium.pass()?;
-        let open = || sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open();
-        let db = catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Panic)??;
-        let index = Self {
-            medium,
-            meta: db.open_tree("meta")?,
-            live: db.open_tree("live")?,
-            ended: db.open_tree("ended")?,
-            forgotten: db.open_tree("forgotten")?,
-            order: db.open_tree("order")?,
-            db,
+        let open = || {
+            let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
+            Ok::<_, sled::Error>(Trees {
+                meta: db.open_tree("meta")?,
+                live: db.open_tree("live")?,
+                ended: db.open_tree("ended")?,
+                forgotten: db.open_tree("forgotten")?,
+                order: db.open_tree("order")?,
+                db,
+            })
         };
-        match index.meta.get("version")? {
+        let trees = catch_unwind(AssertUnwindSafe(open)).map_err(|_| IndexError::Panic)??;
+        let index = Self { medium, trees: Some(trees) };
+        match index.trees()?.meta.get("version")? {
             Some(version) if version == VERSION => {}
             Some(_) => return Err(IndexError::Key),
             None => {
-                index.meta.insert("version", VERSION)?;
+                index.trees()?.meta.insert("version", VERSION)?;
             }
         }
         Ok(index)
@@ -123,10 +141,14 @@ impl Index {
         Self::open(path, medium)
     }
 
+    fn trees(&self) -> Result<&Trees, IndexError> {
+        self.trees.as_ref().ok_or(IndexError::Closed)
+    }
+
     /// Where replay must begin: at the oldest live execution.
     pub(super) fn oldest_live(&self) -> Result<Option<Cursor>, IndexError> {
         let mut oldest = None;
-        for pair in &self.live {
+        for pair in &self.trees()?.live {
             let first: Cursor = serde_json::from_slice(&pair?.1)?;
             oldest = Some(oldest.map_or(first, |known: Cursor| known.min(first)));
         }
@@ -135,30 +157,30 @@ impl Index {
 
     /// The boot noted last, and the latest boot time of any record when the index was closed.
     pub(super) fn last_boot(&self) -> Result<(Option<Boot>, BootTime), IndexError> {
-        let boot = self.meta.get("boot")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
-        let latest = self.meta.get("latest")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        let boot = self.trees()?.meta.get("boot")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
+        let latest = self.trees()?.meta.get("latest")?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?;
         Ok((boot, latest.unwrap_or_default()))
     }
 
     /// Notes the boot that the journal's newest start frame names.
     pub(super) fn set_boot(&self, boot: &Boot) -> Result<(), IndexError> {
         self.medium.pass()?;
-        self.meta.insert("boot", serde_json::to_vec(boot)?)?;
+        self.trees()?.meta.insert("boot", serde_json::to_vec(boot)?)?;
         Ok(())
     }
 
     /// Writes out all that sled still holds back, before the index is sealed.
     pub(super) fn finish(&self, latest: BootTime) -> Result<(), IndexError> {
         self.medium.pass()?;
-        self.meta.insert("latest", serde_json::to_vec(&latest)?)?;
-        self.db.flush()?;
+        self.trees()?.meta.insert("latest", serde_json::to_vec(&latest)?)?;
+        self.trees()?.db.flush()?;
         Ok(())
     }
 
     /// Identities of all ended executions, those of forgotten ones included.
     pub(super) fn identities(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
         let mut ids = self.forgotten()?;
-        for pair in &self.ended {
+        for pair in &self.trees()?.ended {
             ids.insert(id_of(&pair?.0)?);
         }
         Ok(ids)
@@ -167,7 +189,7 @@ impl Index {
     /// Identities of forgotten executions.
     pub(super) fn forgotten(&self) -> Result<BTreeSet<ExecutionId>, IndexError> {
         let mut ids = BTreeSet::new();
-        for pair in &self.forgotten {
+        for pair in &self.trees()?.forgotten {
             ids.insert(id_of(&pair?.0)?);
         }
         Ok(ids)
@@ -176,7 +198,7 @@ impl Index {
     /// Every ended execution that is kept.
     pub(super) fn kept(&self) -> Result<Vec<Ended>, IndexError> {
         let mut kept = Vec::new();
-        for pair in &self.ended {
+        for pair in &self.trees()?.ended {
             kept.push(serde_json::from_slice(&pair?.1)?);
         }
         Ok(kept)
@@ -185,7 +207,7 @@ impl Index {
     /// Notes an accepted execution.
     pub(super) fn accepted(&self, id: ExecutionId, first: Cursor) -> Result<(), IndexError> {
         self.medium.pass()?;
-        self.live.insert(id.as_bytes(), serde_json::to_vec(&first)?)?;
+        self.trees()?.live.insert(id.as_bytes(), serde_json::to_vec(&first)?)?;
         Ok(())
     }
 
@@ -195,7 +217,8 @@ impl Index {
         let id = ended.status.execution;
         let value = serde_json::to_vec(ended)?;
         let order = order_key(&ended.status);
-        (&self.live, &self.ended, &self.order).transaction(|(live, trees, orders)| {
+        let trees = self.trees()?;
+        (&trees.live, &trees.ended, &trees.order).transaction(|(live, trees, orders)| {
             live.remove(id.as_bytes())?;
             trees.insert(id.as_bytes(), value.as_slice())?;
             orders.insert(order.as_slice(), &[])?;
@@ -208,7 +231,8 @@ impl Index {
     pub(super) fn forget(&self, id: ExecutionId) -> Result<(), IndexError> {
         self.medium.pass()?;
         let order = self.get(id)?.map(|ended| order_key(&ended.status));
-        (&self.ended, &self.order, &self.forgotten).transaction(|(trees, orders, forgotten)| {
+        let trees = self.trees()?;
+        (&trees.ended, &trees.order, &trees.forgotten).transaction(|(trees, orders, forgotten)| {
             trees.remove(id.as_bytes())?;
             if let Some(order) = &order {
                 orders.remove(order.as_slice())?;
@@ -224,7 +248,7 @@ impl Index {
     /// # Errors
     /// When sled fails.
     pub fn get(&self, id: ExecutionId) -> Result<Option<Ended>, IndexError> {
-        let bytes = self.ended.get(id.as_bytes())?;
+        let bytes = self.trees()?.ended.get(id.as_bytes())?;
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 
@@ -233,7 +257,7 @@ impl Index {
         if let Some(ended) = self.get(id)? {
             return Ok(Some((ended.first, Some(ended.last))));
         }
-        let bytes = self.live.get(id.as_bytes())?;
+        let bytes = self.trees()?.live.get(id.as_bytes())?;
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?.map(|first| (first, None)))
     }
 
@@ -245,7 +269,7 @@ impl Index {
         let from = format!("{digits:0<32}");
         let Ok(from) = Uuid::parse_str(&from) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for pair in self.ended.range(from.as_bytes().to_vec()..) {
+        for pair in self.trees()?.ended.range(from.as_bytes().to_vec()..) {
             let id = id_of(&pair?.0)?;
             if !id.to_string().replace('-', "").starts_with(digits) || found.len() == 2 {
                 break;
@@ -261,7 +285,7 @@ impl Index {
     /// When sled fails; the walk stops at the first error.
     pub fn newest(&self) -> impl Iterator<Item = Result<ExecutionStatus, IndexError>> + '_ {
         let mut broken = false;
-        let found = self.order.iter().rev().map_while(move |pair| {
+        let found = self.trees.iter().flat_map(|trees| trees.order.iter().rev()).map_while(move |pair| {
             if broken {
                 return None;
             }

@@ -11,9 +11,11 @@ mod compact;
 mod error;
 mod frame;
 mod heal;
+pub mod identity;
 mod index;
 mod journal;
 mod lock;
+mod past;
 mod queries;
 mod reader;
 mod replay;
@@ -21,7 +23,7 @@ mod reserve;
 mod seal;
 mod segment;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,16 +40,11 @@ use crate::bundle::ExecutionId;
 use crate::medium::Medium;
 use crate::sequence::{Board, Execution, Record, Recorded};
 use crate::time::BootTime;
-use crate::view;
 use journal::Journal;
 use reserve::Reserve;
 
 /// Segments end here, so that what is forgotten can be given back bit by bit.
 pub const SEGMENT_BYTES: u64 = 8 << 20;
-/// What an identity takes in the journal, about.
-const IDENTITY_BYTES: u64 = 48;
-/// Identities that one frame forgets.
-const FORGET_AT_ONCE: usize = 4096;
 
 /// How a ledger is laid out.
 #[derive(Debug, Clone)]
@@ -196,6 +193,22 @@ impl Ledger {
         Ok(self.index()?.set_boot(boot)?)
     }
 
+    /// Notes how far boot time has come, so that after a power cut it goes on from there. Never from the reserve.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; the journal is then as it was.
+    pub fn reached(&mut self, boot: BootTime) -> Result<(), LedgerError> {
+        self.journal.append(&Frame::Reached { boot })?;
+        self.latest = self.latest.max(boot);
+        Ok(())
+    }
+
+    /// The latest boot time that is recorded.
+    #[must_use]
+    pub fn latest(&self) -> BootTime {
+        self.latest
+    }
+
     /// Appends a frame that must not fail for want of room: the reserve is given up for it.
     fn append(&mut self, frame: &Frame) -> Result<u64, LedgerError> {
         match self.journal.append(frame) {
@@ -270,78 +283,6 @@ impl Ledger {
         self.reflect_forgotten(&purged.map(|(_, recorded)| recorded.execution).collect())
     }
 
-    fn kept_from_now_on(&mut self, execution: &Execution, records: &[(Cursor, &Recorded)]) -> Ended {
-        let id = execution.plan.execution;
-        let own = records.iter().rfind(|(_, recorded)| recorded.execution == id);
-        let (last, at) = own.map_or((0, self.latest), |(cursor, recorded)| (*cursor, recorded.at.boot));
-        let start = self.live.remove(&id).unwrap_or(Start { first: last, bytes: 0 });
-        let status = view::status(execution, None);
-        let ended = Ended { status, first: start.first, last, ended: at, bytes: start.bytes };
-        self.kept.extend([entry(&ended)]);
-        ended
-    }
-
-    /// Ended executions whose records are kept, the one that ended first first.
-    pub fn kept(&self) -> impl Iterator<Item = (ExecutionId, Kept)> + '_ {
-        self.kept.iter().map(|((_, id), kept)| (*id, *kept))
-    }
-
-    /// Whether the records of an ended execution are kept.
-    #[must_use]
-    pub fn keeps(&self, id: ExecutionId) -> bool {
-        self.kept().any(|(known, _)| known == id)
-    }
-
-    /// Removes the records of ended executions, for ever; their identities stay. What is live, not known or forgotten
-    /// already is left as it is. Returns how many were forgotten.
-    ///
-    /// # Errors
-    /// When it cannot be recorded; what was recorded before that is forgotten.
-    pub fn forget(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<usize, LedgerError> {
-        let known: Vec<ExecutionId> = self.kept().map(|(id, _)| id).filter(|id| ids.contains(id)).collect();
-        for executions in known.chunks(FORGET_AT_ONCE) {
-            self.append(&Frame::Forgotten { executions: executions.to_vec() })?;
-            self.reflect_forgotten(&executions.iter().copied().collect())?;
-        }
-        Ok(known.len())
-    }
-
-    fn reflect_forgotten(&mut self, ids: &BTreeSet<ExecutionId>) -> Result<(), LedgerError> {
-        let known = self.kept.len();
-        self.kept.retain(|(_, id), _| !ids.contains(id));
-        self.forgotten += (known - self.kept.len()) as u64;
-        for id in ids {
-            self.index()?.forget(*id)?;
-        }
-        Ok(())
-    }
-
-    /// Gives back the room of what is forgotten, when that is worth the writing. Returns the bytes of the journal
-    /// before and after.
-    ///
-    /// # Errors
-    /// When a segment cannot be read or written; the journal is then as it was.
-    pub fn compact(&mut self) -> Result<Option<(u64, u64)>, LedgerError> {
-        let (closed, all) = compact::sizes(&self.journal)?;
-        let live: u64 = self.live.values().map(|start| start.bytes).sum();
-        let kept: u64 = self.kept.values().map(|kept| kept.bytes).sum();
-        let dead = all.saturating_sub(live + kept + self.forgotten * IDENTITY_BYTES);
-        // At most a segment of it is in the open one, which cannot be compacted.
-        let worth = closed > 0 && dead >= (all / 2).max(2 * self.segment_bytes);
-        let Some(index) = self.index.as_ref().filter(|_| worth && closed != self.compaction_failed) else {
-            return Ok(None);
-        };
-        let forgotten = index.forgotten()?;
-        if let Err(error) = compact::compact(&self.journal, &self.medium, &forgotten) {
-            self.compaction_failed = closed;
-            return Err(error.into());
-        }
-        // sled gives no room back by itself (measured: 1.6 KiB for each execution that came and went).
-        self.close_index();
-        self.rebuild(&mut Vec::new()).inspect_err(|_| self.index = None)?;
-        Ok(Some((all, compact::sizes(&self.journal)?.1)))
-    }
-
     /// Lets go of an index that failed; until [`Self::mend`] the journal does without.
     pub fn close_index(&mut self) {
         self.index = None;
@@ -391,8 +332,4 @@ impl Ledger {
     pub fn queries(&self) -> Option<Queries> {
         Some(Queries::new(self.index.clone()?, self.journal.reader()))
     }
-}
-
-fn entry(ended: &Ended) -> ((Cursor, ExecutionId), Kept) {
-    ((ended.last, ended.status.execution), Kept { ended: ended.ended, bytes: ended.bytes })
 }

@@ -77,7 +77,9 @@ impl Reader {
         let Some((position, frame)) = frames.next_frame()? else { return Ok(frames.segment.max(1)) };
         Ok(match frame {
             Frame::Compacted { until, .. } => until,
-            Frame::Started { .. } | Frame::Decided { .. } | Frame::Forgotten { .. } => position.segment,
+            Frame::Started { .. } | Frame::Decided { .. } | Frame::Forgotten { .. } | Frame::Reached { .. } => {
+                position.segment
+            }
         })
     }
 }
@@ -244,7 +246,7 @@ impl Frames {
                 }
                 self.expected = Some(first + records.len() as u64);
             }
-            Frame::Started { .. } | Frame::Forgotten { .. } => {}
+            Frame::Started { .. } | Frame::Forgotten { .. } | Frame::Reached { .. } => {}
         }
         Ok(())
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::frame::Frame;
 use super::index::{Index, IndexError};
+use super::past::entry;
 use super::reader::{Reader, Tail};
 use super::segment::Cursor;
-use super::{Boot, Found, Ledger, LedgerError, entry, seal};
+use super::{Boot, Found, Ledger, LedgerError, seal};
 use crate::sequence::{Board, Record, Recorded, apply};
 
 impl Ledger {
@@ -65,7 +66,7 @@ impl Ledger {
                     Arc::make_mut(&mut board.ended).extend(&executions);
                     self.reflect_forgotten(&executions.into_iter().collect())?;
                 }
-                Frame::Compacted { latest, .. } => self.latest = self.latest.max(latest),
+                Frame::Compacted { latest: boot, .. } | Frame::Reached { boot } => self.latest = self.latest.max(boot),
             }
         }
         self.journal.heal(frames.healed(), notes)?;

@@ -66,7 +66,21 @@ impl Group {
     fn below(root: &Path, manager: Manager, id: &AttemptId) -> Self {
         // No `-` but the first: to systemd each stands for a level.
         let execution = id.execution.to_string().replace('-', "");
-        let name = format!("{execution}_{}_{}_{}", id.step, id.job, id.attempt);
+        Self::named(root, manager, &format!("{execution}_{}_{}_{}", id.step, id.job, id.attempt))
+    }
+
+    /// The group that a container was made below, if it is one of ours.
+    #[must_use]
+    pub fn of_parent(manager: Manager, parent: &str) -> Option<Self> {
+        let name = match manager {
+            Manager::Cgroupfs => parent.strip_prefix("/perigee/"),
+            Manager::Systemd => parent.strip_prefix("perigee-").and_then(|rest| rest.strip_suffix(".slice")),
+        };
+        let ours = name.filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_hexdigit() || c == '_'))?;
+        Some(Self::named(Path::new(ROOT), manager, ours))
+    }
+
+    fn named(root: &Path, manager: Manager, name: &str) -> Self {
         let (parent, below_root) = match manager {
             Manager::Cgroupfs => (format!("/perigee/{name}"), PathBuf::from(format!("perigee/{name}"))),
             Manager::Systemd => {

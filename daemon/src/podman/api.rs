@@ -18,7 +18,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::accounting::Manager;
-use super::inspected::Inspected;
+use super::inspected::{self, Inspected};
+use crate::sequence::orphan::Listed;
 use crate::wire;
 
 /// The API version that 4.3.1 and 5.x both speak.
@@ -271,20 +272,15 @@ impl Endpoint {
         self.raw(WORK, Method::POST, &format!("/containers/{id}/unpause"), wire::empty()).await.map(|_| ())
     }
 
-    /// The ids of all containers with a label, whatever their state.
+    /// All containers with a label, whatever their state.
     ///
     /// # Errors
     /// When Podman does not answer.
-    pub async fn labelled(&self, label: &str) -> Result<Vec<String>, ApiError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Listed {
-            id: String,
-        }
+    pub async fn labelled(&self, label: &str) -> Result<Vec<Listed>, ApiError> {
         let filters = wire::encoded(&serde_json::json!({"label": [label]}).to_string());
         let path = format!("/containers/json?all=true&filters={filters}");
-        let found: Vec<Listed> = self.parsed(&self.raw(LOOK, Method::GET, &path, wire::empty()).await?)?;
-        Ok(found.into_iter().map(|listed| listed.id).collect())
+        let found: Vec<inspected::Entry> = self.parsed(&self.raw(LOOK, Method::GET, &path, wire::empty()).await?)?;
+        Ok(found.into_iter().map(Listed::from).collect())
     }
 
     /// Sends a signal to the process of a container. One that does not run is left alone.

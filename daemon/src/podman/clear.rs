@@ -12,6 +12,7 @@ use super::export;
 use super::inspected::Inspected;
 use crate::plan::PodSpec;
 use crate::sequence::effect::Disposal;
+use crate::sequence::orphan::LedgerId;
 use crate::sequence::state::{AttemptId, Logs};
 
 /// What is to be cleared of an attempt, and where its console output goes.
@@ -26,12 +27,15 @@ pub(super) struct Rest<'a> {
     pub(super) export: bool,
     /// What becomes of its container.
     pub(super) disposal: Disposal,
+    /// Whose containers are touched.
+    pub(super) ledger: Option<LedgerId>,
 }
 
 /// Keeps the console output of a container, then removes it and its control group; one that lives is killed first.
 pub(super) async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Result<Logs, ConsoleError>, ApiError> {
     let group = endpoint.group_manager().await?.map(|manager| Group::of(manager, &rest.attempt));
     let logs = match endpoint.inspect(rest.name).await {
+        Ok(found) if found.is_anothers(rest.ledger) => Ok(console::kept(rest.kept)),
         Ok(found) => clear_found(endpoint, rest, found).await?,
         Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
         Err(error) => return Err(error),

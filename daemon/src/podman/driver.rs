@@ -25,6 +25,7 @@ use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
+use crate::sequence::orphan::LedgerId;
 use crate::sequence::state::{Ahead, AttemptId, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
@@ -57,6 +58,7 @@ pub struct Driver {
     pub(crate) outbox: Outbox,
     pub(crate) handle: Handle,
     queries: watch::Receiver<Option<Queries>>,
+    ledger: Option<LedgerId>,
 }
 
 impl Driver {
@@ -81,7 +83,20 @@ impl Driver {
             outbox,
             handle,
             queries,
+            ledger: None,
         }
+    }
+
+    /// The same driver for this ledger: what it makes is labelled with it.
+    #[must_use]
+    pub fn of_ledger(&self, ledger: LedgerId) -> Self {
+        Self { ledger: Some(ledger), ..self.clone() }
+    }
+
+    /// The ledger that it works for, once that is open.
+    #[must_use]
+    pub fn ledger(&self) -> Option<LedgerId> {
+        self.ledger
     }
 
     /// The same driver with another configuration; what is on the way goes on with the old one.
@@ -89,7 +104,8 @@ impl Driver {
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh =
             Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
-        Self { turns: self.turns.clone(), starts: self.starts.clone(), written: self.written.clone(), ..fresh }
+        let (turns, starts, written) = (self.turns.clone(), self.starts.clone(), self.written.clone());
+        Self { turns, starts, written, ledger: self.ledger, ..fresh }
     }
 
     /// Begins to carry out an effect and returns at once.
@@ -235,8 +251,8 @@ impl Driver {
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
         let export = !self.written.take(attempt);
-        let rest =
-            Rest { attempt, name: &name, kept: &kept, limit: self.settings.log_bytes, pod: &job.pod, export, disposal };
+        let (limit, ledger) = (self.settings.log_bytes, self.ledger);
+        let rest = Rest { attempt, name: &name, kept: &kept, limit, pod: &job.pod, export, disposal, ledger };
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;

@@ -12,6 +12,7 @@ use crate::bundle::ExecutionId;
 use crate::bundle::limits::OUTPUT_BYTES;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
+use crate::sequence::orphan::{self, LedgerId};
 use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains};
 use crate::sequence::{Board, Event, Execution};
 use crate::view;
@@ -85,7 +86,7 @@ impl Driver {
         for endpoint in self.endpoints() {
             let mut pause = RETRY_FIRST;
             for _ in 0..PURGE_TRIES {
-                let Err(error) = remove_all(endpoint, id).await else { break };
+                let Err(error) = remove_all(endpoint, id, self.ledger()).await else { break };
                 tracing::warn!(execution = %id, %error, "failed to remove what a purged execution left, will try again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
@@ -104,9 +105,13 @@ pub(super) async fn told(endpoint: &Endpoint, container: &str, signal: &str) -> 
     endpoint.signal(container, signal).await
 }
 
-async fn remove_all(endpoint: &Endpoint, id: ExecutionId) -> Result<(), ApiError> {
-    for container in endpoint.labelled(&format!("perigee.execution={id}")).await? {
-        endpoint.remove(&container).await?;
+/// What carries no ledger's label was made before there was one.
+async fn remove_all(endpoint: &Endpoint, id: ExecutionId, ledger: Option<LedgerId>) -> Result<(), ApiError> {
+    for container in endpoint.labelled(&format!("{}={id}", orphan::EXECUTION)).await? {
+        let named = container.labels.get(orphan::LEDGER).map(|named| named.parse().ok());
+        if named.is_none_or(|named| named == ledger) {
+            endpoint.remove(&container.id).await?;
+        }
     }
     Ok(())
 }

@@ -13,17 +13,25 @@ use tokio::sync::{Notify, watch};
 use super::api::{ApiError, Endpoint};
 use crate::bundle::NodeName;
 use crate::config::Settings;
-use crate::handle::Handle;
+use crate::handle::{Handle, Trouble, TroubleName};
 use crate::sequence::event::Away;
 
 /// Pause between looks while one does not.
 const PAUSE_ILL: Duration = Duration::from_secs(10);
 
-/// The last trouble with each Podman, if the last call failed.
+/// The last trouble with each Podman, if the last call failed; and what is left on it that should be gone.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     ill: Arc<Mutex<BTreeMap<PathBuf, String>>>,
+    orphans: Arc<Mutex<Orphans>>,
     news: Arc<Notify>,
+}
+
+/// What became of orphans.
+#[derive(Debug, Default)]
+struct Orphans {
+    removed: u64,
+    left: BTreeMap<PathBuf, Vec<String>>,
 }
 
 impl Health {
@@ -50,11 +58,35 @@ impl Health {
         nodes.iter().filter_map(|(node, socket)| Some((node.clone(), ill.get(socket)?.clone()))).collect()
     }
 
+    /// Notes how many orphans were removed from a Podman, and which are left and why. Returns whether that is news.
+    pub fn note_orphans(&self, socket: &Path, removed: u64, left: Vec<String>) -> bool {
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        orphans.removed += removed;
+        let before = match left.is_empty() {
+            true => orphans.left.remove(socket).unwrap_or_default(),
+            false => orphans.left.insert(socket.to_owned(), left.clone()).unwrap_or_default(),
+        };
+        removed > 0 || before != left
+    }
+
+    /// Orphans that were removed since the daemon started.
+    #[must_use]
+    pub fn orphans_removed(&self) -> u64 {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).removed
+    }
+
     /// The troubles with the Podmans of these nodes.
     #[must_use]
-    pub fn troubles(&self, nodes: &BTreeMap<NodeName, PathBuf>) -> Vec<String> {
+    pub fn troubles(&self, nodes: &BTreeMap<NodeName, PathBuf>) -> Vec<Trouble> {
+        let ours = |socket: &Path| nodes.values().any(|of| of == socket);
         let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        ill.iter().filter(|(socket, _)| nodes.values().any(|of| of == *socket)).map(|(_, why)| why.clone()).collect()
+        let ill = ill.iter().filter(|(socket, _)| ours(socket));
+        let away = ill.map(|(_, why)| Trouble { name: TroubleName::EngineUnreachable, message: why.clone() });
+        let mut troubles: Vec<Trouble> = away.collect();
+        let orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = orphans.left.iter().filter(|(socket, _)| ours(socket)).flat_map(|(_, left)| left);
+        troubles.extend(left.map(|why| Trouble { name: TroubleName::OrphanLeft, message: why.clone() }));
+        troubles
     }
 }
 
@@ -65,7 +97,7 @@ pub async fn watch(mut settings: watch::Receiver<Arc<Settings>>, health: Health,
         for socket in nodes.values() {
             look(socket, &health, &handle).await;
         }
-        let ill = !health.troubles(&nodes).is_empty();
+        let ill = !health.away(&nodes).is_empty();
         tokio::select! {
             () = tokio::time::sleep(PAUSE_ILL), if ill => {}
             () = health.news.notified(), if !ill => tokio::time::sleep(PAUSE_ILL).await,
@@ -116,5 +148,18 @@ mod tests {
         let node = NodeName::any_case("mpu").expect("legal");
         assert_eq!(health.troubles(&[(node.clone(), "/s".into())].into()).len(), 1);
         assert!(health.troubles(&[(node, "/t".into())].into()).is_empty());
+    }
+
+    #[test]
+    fn orphan_that_is_left_is_a_trouble_until_it_is_gone() {
+        let (health, socket) = (Health::default(), Path::new("/s"));
+        let nodes = [(NodeName::any_case("mpu").expect("legal"), socket.to_owned())].into();
+        assert!(!health.note_orphans(socket, 0, Vec::new()));
+        assert!(health.note_orphans(socket, 1, vec!["busy".to_owned()]));
+        assert!(!health.note_orphans(socket, 0, vec!["busy".to_owned()]));
+        let [trouble] = &health.troubles(&nodes)[..] else { panic!("{:?}", health.troubles(&nodes)) };
+        assert_eq!((trouble.name, trouble.message.as_str()), (TroubleName::OrphanLeft, "busy"));
+        assert!(health.note_orphans(socket, 1, Vec::new()));
+        assert_eq!((health.troubles(&nodes), health.orphans_removed()), (Vec::new(), 2));
     }
 }

@@ -1,8 +1,12 @@
-//! What inspect says of a container, as far as we act on it.
+//! What inspect and a listing say of a container, as far as we act on it.
 //!
 //! Must not: hold a field that nobody reads.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use crate::sequence::orphan::{self, LedgerId, Listed};
 
 /// What inspect says of a container, as far as we use it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -14,6 +18,45 @@ pub struct Inspected {
     pub state: InspectedState,
     /// How it was configured.
     pub host_config: InspectedConfig,
+    /// What it was told of itself.
+    pub config: InspectedLabels,
+}
+
+impl Inspected {
+    /// Whether it was made for another ledger, whatever its name. One without that label is from before there was one.
+    #[must_use]
+    pub fn is_anothers(&self, ledger: Option<LedgerId>) -> bool {
+        let labels = self.config.labels.as_ref();
+        let named = labels.and_then(|labels| labels.get(orphan::LEDGER));
+        named.is_some_and(|named| ledger.is_none_or(|ledger| named.parse() != Ok(ledger)))
+    }
+}
+
+/// The labels of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectedLabels {
+    /// By key.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// A line of a listing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Entry {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl From<Entry> for Listed {
+    fn from(entry: Entry) -> Self {
+        let name = entry.names.into_iter().flatten().next().unwrap_or_default();
+        Self { id: entry.id, name, labels: entry.labels.unwrap_or_default() }
+    }
 }
 
 /// How a container was configured.
@@ -22,6 +65,9 @@ pub struct Inspected {
 pub struct InspectedConfig {
     /// Where its console output goes.
     pub log_config: InspectedLog,
+    /// The control group that it was made below.
+    #[serde(default)]
+    pub cgroup_parent: String,
 }
 
 /// Where the console output of a container goes.

@@ -30,7 +30,10 @@ mod tests {
 
     #[test]
     fn what_is_available_is_read_as_the_kernel_writes_it() {
-        assert_eq!(available_kib("MemTotal:  8148788 kB\nMemAvailable:    7093944 kB\nBuffers: 1 kB\n"), Some(7_093_944));
+        assert_eq!(
+            available_kib("MemTotal:  8148788 kB\nMemAvailable:    7093944 kB\nBuffers: 1 kB\n"),
+            Some(7_093_944)
+        );
         assert_eq!(available_kib("MemTotal: 1 kB\n"), None);
     }
 }

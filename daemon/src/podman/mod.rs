@@ -3,12 +3,15 @@
 //! [`api`] is one endpoint with a deadline round every call; [`create`] the container that flies and the proof that
 //! its hardening arrived; [`driver`] carries out effects: [`prepare`] makes containers, `report` files reports,
 //! [`files`] guards volumes, [`images`] knows whose an image is, `clear` removes what is left of an attempt, `turns`
-//! keeps making and clearing apart; `watch` notices ends, by the `process` itself where it can be held; [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads
-//! what an attempt used; [`health`] knows which Podman answers.
+//! keeps making and clearing apart; `launch` starts, `watch` notices ends, by the `process` itself where it can be held;
+//! [`console`] keeps output and `export` writes it into volumes; [`accounting`] reads what an attempt used; [`health`]
+//! knows which Podman answers; [`orphans`] removes what no execution wants any more; [`leftovers`] names what a Podman
+//! that was killed left, [`board`] looks for it.
 //! Must not: decide what an answer means for a step; `outcome` does.
 
 pub mod accounting;
 pub mod api;
+pub mod board;
 mod clear;
 pub mod console;
 pub mod create;
@@ -22,7 +25,9 @@ pub mod health;
 pub mod images;
 mod inspected;
 mod launch;
+pub mod leftovers;
 mod memory;
+pub mod orphans;
 pub mod prepare;
 mod process;
 mod report;

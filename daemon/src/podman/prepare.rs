@@ -19,6 +19,7 @@ use crate::config::Isolation;
 use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
+use crate::sequence::orphan::{self, LedgerId};
 use crate::sequence::state::{Ahead, AttemptId, JobState};
 use crate::sequence::{Board, Execution};
 use crate::view;
@@ -87,15 +88,8 @@ impl Driver {
     ) -> Result<Result<String, Reason>, ApiError> {
         let job = Self::job(execution, attempt);
         let name = view::container_name(execution, &attempt);
-        match endpoint.inspect(&name).await {
-            Ok(found) if found.state.has_started() => {
-                let message = format!("a container {name} has run already; it is not run twice");
-                return Ok(Err(Reason::new(Name::StartError, message)));
-            }
-            // By its id: by its name, a removal that comes late would take the next one.
-            Ok(found) => endpoint.remove(&found.id).await?,
-            Err(ApiError::NotFound(_)) => {}
-            Err(error) => return Err(error),
+        if let Err(reason) = self.make_way(endpoint, &name).await? {
+            return Ok(Err(reason));
         }
         let image = match self.find_image(endpoint, &execution.plan.tenant, &job.pod.image).await? {
             Ok(image) => image.id,
@@ -116,7 +110,7 @@ impl Driver {
             name: &name,
             image: &image,
             network: &network,
-            labels: labels(execution, attempt),
+            labels: labels(execution, attempt, self.ledger()),
             binds: &binds,
             pids: self.settings.pids,
             log_bytes: self.settings.log_bytes,
@@ -142,6 +136,24 @@ impl Driver {
                 }
                 Ok(Err(with_leaks(failure::reason(&error), &job.pod.ports)))
             }
+        }
+    }
+
+    /// Removes what an earlier try has left under a name, unless it has run or is not ours.
+    async fn make_way(&self, endpoint: &Endpoint, name: &str) -> Result<Result<(), Reason>, ApiError> {
+        match endpoint.inspect(name).await {
+            Ok(found) if found.is_anothers(self.ledger()) => {
+                let message = format!("a container {name} is that of another ledger on this podman; it is left alone");
+                Ok(Err(Reason::new(Name::StartError, message)))
+            }
+            Ok(found) if found.state.has_started() => {
+                let message = format!("a container {name} has run already; it is not run twice");
+                Ok(Err(Reason::new(Name::StartError, message)))
+            }
+            // By its id: by its name, a removal that comes late would take the next one.
+            Ok(found) => endpoint.remove(&found.id).await.map(Ok),
+            Err(ApiError::NotFound(_)) => Ok(Ok(())),
+            Err(error) => Err(error),
         }
     }
 
@@ -184,16 +196,16 @@ async fn create(endpoint: &Endpoint, name: &str, specification: &Value) -> Resul
     endpoint.create(specification).await
 }
 
-fn labels(execution: &Execution, attempt: AttemptId) -> BTreeMap<&'static str, String> {
-    [
-        ("perigee", "container".to_owned()),
-        ("perigee.execution", execution.plan.execution.to_string()),
+fn labels(execution: &Execution, attempt: AttemptId, ledger: Option<LedgerId>) -> BTreeMap<&'static str, String> {
+    let own = [
+        (orphan::KIND, orphan::CONTAINER.to_owned()),
+        (orphan::EXECUTION, execution.plan.execution.to_string()),
         ("perigee.tenant", execution.plan.tenant.to_string()),
-        ("perigee.step", execution.plan.steps[attempt.step].id.to_string()),
-        ("perigee.job", attempt.job.to_string()),
-        ("perigee.attempt", attempt.attempt.to_string()),
-    ]
-    .into()
+        (orphan::STEP, execution.plan.steps[attempt.step].id.to_string()),
+        (orphan::JOB, attempt.job.to_string()),
+        (orphan::ATTEMPT, attempt.attempt.to_string()),
+    ];
+    own.into_iter().chain(ledger.map(|ledger| (orphan::LEDGER, ledger.to_string()))).collect()
 }
 
 /// Not before the container is initialised: at the first mount Podman gives a volume the mode of the image's folder.

@@ -74,8 +74,10 @@ mod tests {
     const ID: &str = "ccc5843a14c305a06f35bb8a97a42a08fbcc627d37aa2de18f0d4217f0858ec1";
 
     fn found(pid: i32, id: &str) -> Inspected {
-        let state = serde_json::json!({"Status": "running", "Pid": pid, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"});
-        let inspected = serde_json::json!({"Id": id, "State": state, "HostConfig": {"LogConfig": {"Path": ""}}});
+        let state =
+            serde_json::json!({"Status": "running", "Pid": pid, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"});
+        let inspected =
+            serde_json::json!({"Id": id, "State": state, "HostConfig": {"LogConfig": {"Path": ""}}, "Config": {}});
         serde_json::from_value(inspected).expect("as Podman writes it")
     }
 

@@ -77,13 +77,7 @@ impl Driver {
     }
 
     /// Waits until another look at a process that lived a moment ago is due. `None`: nobody wants it any more.
-    async fn next(
-        &self,
-        endpoint: &Endpoint,
-        attempt: AttemptId,
-        found: &Inspected,
-        notice: Notice,
-    ) -> Option<Notice> {
+    async fn next(&self, endpoint: &Endpoint, attempt: AttemptId, found: &Inspected, notice: Notice) -> Option<Notice> {
         tracing::debug!(container = %found.id, status = %found.state.status, ?notice, "watch");
         match notice {
             Notice::Held => return Some(held(found).await),

@@ -115,12 +115,7 @@ impl Draft<'_> {
     }
 
     /// What is known of a container that was made ahead.
-    pub(super) fn reported_ahead(
-        &mut self,
-        attempt: AttemptId,
-        report: Report,
-        ahead: &Ahead,
-    ) -> Result<(), Refusal> {
+    pub(super) fn reported_ahead(&mut self, attempt: AttemptId, report: Report, ahead: &Ahead) -> Result<(), Refusal> {
         let AttemptId { execution: id, step, job, .. } = attempt;
         match (&report, ahead) {
             (Report::Prepared { container }, Ahead::Making) => {
@@ -218,9 +213,9 @@ fn distance(execution: &Execution, group: &Range<usize>, distances: &[Option<usi
     }
     let planned = &execution.plan.steps[group.start];
     let plain = execution.plan.steps[group.clone()].iter().all(|planned| planned.sources().is_empty());
-    let waits = execution.steps[group.clone()].iter().all(|step| {
-        step.state == StepState::Waiting && step.jobs.iter().all(|job| job.state == JobState::Waiting)
-    });
+    let waits = execution.steps[group.clone()]
+        .iter()
+        .all(|step| step.state == StepState::Waiting && step.jobs.iter().all(|job| job.state == JobState::Waiting));
     if !plain || !waits {
         return None;
     }
@@ -285,7 +280,8 @@ fn changes_nothing(execution: &Execution, unit: &[(usize, usize)]) -> bool {
     let planned = |(step, job): &(usize, usize)| &execution.plan.steps[*step].jobs()[*job];
     let before = pending(execution, unit);
     unit.iter().map(planned).all(|wanted| {
-        mounted(execution, wanted) || !before.iter().any(|step| touches(&execution.plan.steps[*step], &wanted.pod.claim))
+        mounted(execution, wanted)
+            || !before.iter().any(|step| touches(&execution.plan.steps[*step], &wanted.pod.claim))
     }) && before.iter().all(|step| !changes_images(&execution.plan.steps[*step]))
 }
 

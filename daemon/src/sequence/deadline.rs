@@ -71,6 +71,20 @@ pub fn next(board: &Board, decided: Timestamp) -> Option<(BootTime, Due)> {
     all.filter(|(at, due)| *at > decided.boot || !due.only_lets_start()).min_by_key(|(at, _)| *at)
 }
 
+/// Whether any budget is being consumed, so that elapsed time must outlive a power cut.
+#[must_use]
+pub fn consumes(board: &Board) -> bool {
+    board.live.values().any(|execution| {
+        execution.steps.iter().enumerate().any(|(index, step)| match &step.state {
+            StepState::Active { .. } => {
+                execution.plan.steps[index].is_errand()
+                    || step.jobs.iter().any(|job| job.began.is_some() && job.alive())
+            }
+            StepState::Waiting | StepState::Held | StepState::Ended { .. } => false,
+        })
+    })
+}
+
 /// What is due of an execution.
 #[must_use]
 pub fn due(execution: &Execution, now: Timestamp) -> Vec<Due> {
@@ -205,6 +219,19 @@ mod tests {
         Arc::make_mut(&mut sooner.plan).execution = crate::bundle::ExecutionId::new(uuid::Uuid::max());
         let all = board([execution(300, running(40)), sooner]);
         assert_eq!(next(&all, at(0)), Some((seconds(80), TERM)));
+    }
+
+    #[test]
+    fn budgets_are_consumed_by_what_is_alive_and_by_nothing_else() {
+        let of = |state| consumes(&board([execution(300, state)]));
+        assert!(of(JobState::Preparing));
+        assert!(of(running(1)));
+        assert!(of(stopping(Signal::Term, 2)));
+        assert!(!of(JobState::Waiting));
+        let mut waiting = execution(300, running(1));
+        waiting.steps[0].state = StepState::Waiting;
+        assert!(!consumes(&board([waiting])));
+        assert!(!consumes(&Board::default()));
     }
 
     fn seconds(seconds: u64) -> BootTime {

@@ -18,6 +18,7 @@ pub mod event;
 mod gate;
 mod job;
 mod judge;
+pub mod orphan;
 pub mod record;
 pub mod resume;
 pub mod state;

@@ -47,9 +47,7 @@ fn of_execution(execution: &Execution) -> Vec<Effect> {
                     Ahead::Owed => effects.push(Effect::Clear(attempt, Disposal::Remove)),
                     Ahead::Not | Ahead::Made { .. } | Ahead::Spent => {}
                 },
-                JobState::Prepared { .. }
-                | JobState::Ended { .. }
-                | JobState::Requeued { .. } => {}
+                JobState::Prepared { .. } | JobState::Ended { .. } | JobState::Requeued { .. } => {}
             }
         }
         if part.input == Input::Reading && part.state.verdict().is_none() {

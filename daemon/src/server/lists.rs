@@ -130,6 +130,7 @@ pub(super) async fn metrics(State(desk): State<Desk>) -> Response {
         jobs,
         troubles,
         cursor: snapshot.cursor,
+        orphans_removed: snapshot.orphans_removed,
         outbox: entries.map(|entries| (entries.len(), entries.iter().map(|entry| entry.bytes).sum())),
         nodes,
     };

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub troubles: BTreeMap<&'static str, usize>,
     /// Cursor of the newest record.
     pub cursor: u64,
+    /// Orphans that were removed since the daemon started.
+    pub orphans_removed: u64,
     /// Entries of the outbox; absent when it cannot be read.
     pub outbox: Option<(usize, u64)>,
     /// Whether each node's Podman answered when it was asked last.
@@ -46,6 +48,8 @@ impl Metrics {
         labelled(&mut text, "perigee_troubles", "name", &self.troubles);
         family(&mut text, "perigee_ledger_cursor", "gauge", "Cursor of the newest record.");
         let _ = writeln!(text, "perigee_ledger_cursor {}", self.cursor);
+        family(&mut text, "perigee_orphans_removed", "counter", "Orphans removed since the daemon started.");
+        let _ = writeln!(text, "perigee_orphans_removed_total {}", self.orphans_removed);
         if let Some((entries, bytes)) = self.outbox {
             family(&mut text, "perigee_outbox_entries", "gauge", "Entries that wait for a pass.");
             let _ = writeln!(text, "perigee_outbox_entries {entries}");
@@ -86,6 +90,7 @@ mod tests {
             version: "1".to_owned(),
             executions: [("running", 2)].into(),
             nodes: [("mpu".to_owned(), true), ("gpu".to_owned(), false)].into(),
+            orphans_removed: 3,
             outbox: Some((1, 10)),
             ..Metrics::default()
         };
@@ -95,6 +100,7 @@ mod tests {
             "perigee_podman_up{node=\"gpu\"} 0",
             "perigee_podman_up{node=\"mpu\"} 1",
             "perigee_outbox_bytes 10",
+            "perigee_orphans_removed_total 3",
             "perigee_build_info{version=\"1\"} 1",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
