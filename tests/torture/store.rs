@@ -26,7 +26,11 @@ fn under_strace(folder: &Path, options: &[String]) -> Vec<u32> {
         .args(options)
         .arg("--")
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", "--nocapture", "store::any_call_of_the_index_may_fail_once_or_for_good_and_nothing_acknowledged_is_lost"])
+        .args([
+            "--exact",
+            "--nocapture",
+            "store::any_call_of_the_index_may_fail_once_or_for_good_and_nothing_acknowledged_is_lost",
+        ])
         .env(CHILD, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -59,7 +63,9 @@ fn any_call_of_the_index_may_fail_once_or_for_good_and_nothing_acknowledged_is_l
         let calls = calls(kind);
         assert!(calls > 5, "{calls} calls of {kind}: the index is written otherwise now");
         let chosen = (1..=calls).step_by(trials(STEP, 1));
-        points.extend(chosen.flat_map(|n| [format!("{kind}:error=EIO:when={n}"), format!("{kind}:error=ENOSPC:when={n}+")]));
+        points.extend(
+            chosen.flat_map(|n| [format!("{kind}:error=EIO:when={n}"), format!("{kind}:error=ENOSPC:when={n}+")]),
+        );
     }
     each(&points, |fault| {
         let folder = folder();

@@ -60,10 +60,12 @@ impl Board {
 /// The jobs whose containers, made ahead, are over with this record.
 pub(super) fn ends_with(execution: &Execution, record: &Record) -> Vec<(usize, usize)> {
     let of_step = |step: usize| execution.steps.get(step).map(|known| known.jobs.as_slice()).unwrap_or_default();
-    let over: Vec<(usize, usize)> = match record {
-        Record::StepEnded { step, .. } => (0..of_step(*step).len()).map(|job| (*step, job)).collect(),
-        Record::JobEnded { step, job, .. } => vec![(*step, *job)],
-        _ => Vec::new(),
+    let over: Vec<(usize, usize)> = if let Record::StepEnded { step, .. } = record {
+        (0..of_step(*step).len()).map(|job| (*step, job)).collect()
+    } else if let Record::JobEnded { step, job, .. } = record {
+        vec![(*step, *job)]
+    } else {
+        return Vec::new();
     };
     over.into_iter().filter(|(step, job)| of_step(*step).get(*job).is_some_and(|job| job.ahead.occupies())).collect()
 }
