@@ -46,17 +46,18 @@ impl Draft<'_> {
         for (step, unit, cause, pause_ms) in gate::repeats(&execution) {
             self.record(id, Record::UnitRequeued { step, unit, cause, pause_ms })?;
         }
+        self.halt(id)?;
         let Some(execution) = self.get(id).cloned() else { return Ok(()) };
-        if execution.halt.is_none()
-            && let Some(step) = gate::failed_stop(&execution)
-        {
-            self.record(id, Record::Halted { halt: Halt::Failure(step) })?;
-        }
-        let mut step = 0;
+        let (mut step, mut seen) = (0, self.decision.records.len());
         while step < execution.steps.len() {
             let group = execution.plan.group_of(step);
             for member in group.clone() {
                 self.end_step(id, member)?;
+            }
+            // What ended in this very round may keep what comes after it from starting.
+            if self.decision.records.len() > seen {
+                self.halt(id)?;
+                seen = self.decision.records.len();
             }
             match group.len() {
                 1 => self.advance_step(id, step)?,
@@ -65,6 +66,12 @@ impl Draft<'_> {
             step = group.end;
         }
         self.settle(id)
+    }
+
+    /// Halts an execution of which a step failed that must not.
+    fn halt(&mut self, id: ExecutionId) -> Result<(), Illegal> {
+        let failed = self.get(id).filter(|known| known.halt.is_none()).and_then(|known| gate::failed_stop(known));
+        failed.map_or(Ok(()), |step| self.record(id, Record::Halted { halt: Halt::Failure(step) }))
     }
 
     fn end_step(&mut self, id: ExecutionId, index: usize) -> Result<(), Illegal> {
