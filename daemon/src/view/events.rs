@@ -158,11 +158,11 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
             (job_id(*step, *job), "prepared".to_owned(), Some(format!("container {short}")))
         }
         Record::JobPreparingAhead { step, job } => {
-            (job_id(*step, *job), "preparing".to_owned(), Some("ahead of its turn".to_owned()))
+            (job_id(*step, *job), "preparing_ahead".to_owned(), Some("ahead of its turn".to_owned()))
         }
         Record::JobPreparedAhead { step, job, container } => {
             let short: String = container.chars().take(12).collect();
-            (job_id(*step, *job), "prepared".to_owned(), Some(format!("ahead of its turn, container {short}")))
+            (job_id(*step, *job), "prepared_ahead".to_owned(), Some(format!("ahead of its turn, container {short}")))
         }
         Record::JobWithdrawn { step, job } => {
             let detail = "what was made ahead of its turn is removed".to_owned();

@@ -148,6 +148,9 @@ pub struct JobStatus {
     /// How far the container is that is made ahead of its turn: `preparing`, `prepared`; null when there is none.
     #[serde(default)]
     pub ahead: Option<AheadStatus>,
+    /// Attempts among these that were made ahead and withdrawn: they never started.
+    #[serde(default)]
+    pub withdrawn: u32,
     /// Seconds its process may run.
     pub max_duration_seconds: u32,
     /// When its bundle was accepted.
@@ -338,7 +341,9 @@ fn job_status(
         views: views(state, reason.as_ref()),
         reason,
         exit_code: exit.map(|exit| exit.code),
-        attempt: job.attempt,
+        withdrawn: u32::from(job.ahead == Ahead::Spent),
+        // What was made ahead and never had its turn was no attempt.
+        attempt: job.began.map_or(0, |_| job.attempt),
         ahead: match job.ahead {
             Ahead::Making => Some(AheadStatus::Preparing),
             Ahead::Made { .. } => Some(AheadStatus::Prepared),
@@ -364,7 +369,7 @@ fn job_status(
 /// Podman's name for the container of a job's attempt, if it has had one.
 fn container_of(execution: &Execution, (step, index): (usize, usize), job: &Job) -> Option<String> {
     let id = AttemptId { execution: execution.plan.execution, step, job: index, attempt: job.attempt };
-    (job.attempt > 0).then(|| container_name(execution, &id))
+    job.began.is_some().then(|| container_name(execution, &id))
 }
 
 /// `<execution>.<step>.<index>`.
