@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where the programs to install are.
 BUILT ?= target/release
 
-.PHONY: build demo test test-mpi torture lint install clean
+.PHONY: build demo test test-mpi torture bench lint install clean
 
 build:
 	$(CARGO) build --release --locked
@@ -33,10 +33,17 @@ test-mpi:
 	bash tests/testbed/mpi.sh
 	$(CARGO) test --locked --test mpi -- --ignored
 
-# The long form of tests/torture.rs; see docs/reliability.md.
+# The long forms of what is cut, killed and damaged; see docs/reliability.md.
 torture:
 	bash tests/testbed/up.sh
-	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture -- --nocapture
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test torture --test boundaries -- --nocapture --include-ignored
+	PERIGEE_TORTURE=long $(CARGO) test --locked --test power -- --nocapture
+
+# Perigee beside what a user would pick instead, on real Podman: about ten minutes on a quiet machine, then a table.
+# make bench ONLY="turnaround chain" measures these alone. See docs/performance.md.
+bench:
+	bash tests/testbed/up.sh
+	$(CARGO) bench --locked --bench bench -- $(ONLY)
 
 install: build
 	install -Dm755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/perigee $(BUILT)/perigeed

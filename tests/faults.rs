@@ -16,16 +16,22 @@ mod intake;
 mod leave;
 #[path = "faults/leftovers.rs"]
 mod leftovers;
+#[path = "support/line.rs"]
+mod line;
 #[path = "faults/orphans.rs"]
 mod orphans;
 #[path = "faults/pods.rs"]
 mod pods;
+#[path = "faults/poison.rs"]
+mod poison;
 #[path = "faults/storage.rs"]
 mod storage;
 #[path = "faults/time.rs"]
 mod time;
 #[path = "faults/tool.rs"]
 mod tool;
+#[path = "support/truth.rs"]
+mod truth;
 #[path = "faults/wire.rs"]
 mod wire;
 
@@ -34,6 +40,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Board, at, text};
+use truth::{has_no_gap, nothing_left, outbox_is_complete, reason};
 
 /// Longest that `perigee status` may take, whatever goes wrong.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -77,46 +84,4 @@ fn refuses(output: &Output, code: i32, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{said:?} does not say {word:?}");
     }
-}
-
-/// Nothing of an execution is left: no container, nothing staged, nothing half made.
-fn nothing_left(board: &Board, id: &str) {
-    assert_eq!(board.containers(id), Vec::<String>::new(), "containers are left");
-    let state = board.path("state");
-    for folder in ["staging", "outgoing", "bundles"] {
-        let left: Vec<_> =
-            std::fs::read_dir(state.join(folder)).map(|names| names.flatten().collect()).unwrap_or_default();
-        assert!(left.is_empty(), "{folder}: {left:?}");
-    }
-    let parts = walk(&board.outbox(id));
-    assert!(parts.iter().all(|path| !path.ends_with(".part")), "{parts:?}");
-}
-
-/// Every file below a folder.
-fn walk(folder: &std::path::Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map(|names| names.flatten().collect::<Vec<_>>()).unwrap_or_default() {
-        let path = entry.path();
-        if path.is_dir() { found.extend(walk(&path)) } else { found.push(path.display().to_string()) }
-    }
-    found
-}
-
-/// The entry of an execution is in the outbox, and every file of it is as its report says.
-fn outbox_is_complete(board: &Board, id: &str) {
-    let entry = board.outbox(id);
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(entry.join("report.json")).expect("a report")).expect("JSON");
-    let files = at(&report, "/files").as_array().expect("a list");
-    for file in files {
-        let path = entry.join(file["path"].as_str().expect("a path"));
-        let (size, digest) = perigee::disk::digest(&path).expect("a file of the report");
-        assert_eq!((Some(size), file["sha256"].as_str()), (file["size"].as_u64(), Some(digest.to_string().as_str())));
-    }
-    assert_eq!(walk(&entry).len(), files.len() + 1, "files that no report names: {:?}", walk(&entry));
-}
-
-/// The reason of a step or job, by name.
-fn reason(status: &Value, pointer: &str) -> String {
-    at(status, &format!("{pointer}/reason/name")).as_str().expect("a name").to_owned()
 }

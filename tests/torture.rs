@@ -16,6 +16,8 @@ mod soak;
 #[path = "torture/store.rs"]
 mod store;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,21 +27,12 @@ use std::time::Duration;
 use perigee::ledger::{Found, Ledger, LedgerError};
 use perigee::medium::Medium;
 use tempfile::TempDir;
+use trials::{scattered, trials};
 
 /// Longest that opening a ledger of a few executions may take, damaged or not.
 const HANG: Duration = Duration::from_secs(20);
 /// Threads that try points at once.
 const THREADS: usize = 4;
-
-/// Whether the long form was asked for.
-fn long() -> bool {
-    std::env::var_os("PERIGEE_TORTURE").is_some_and(|form| form == "long")
-}
-
-/// The short or the long of it.
-fn trials(short: usize, of_long: usize) -> usize {
-    if long() { of_long } else { short }
-}
 
 /// A folder in memory where there is one: what is tried here is the order of calls, not the disk.
 fn folder() -> TempDir {
@@ -88,15 +81,4 @@ fn each<T: Sync>(points: &[T], attempt: impl Fn(&T) + Sync) {
             });
         }
     });
-}
-
-/// Numbers that look random and are the same in every run.
-fn scattered(seed: u64) -> impl FnMut(usize) -> usize {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move |below| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % below.max(1) as u64).unwrap_or(0)
-    }
 }

@@ -163,6 +163,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Bytes that one downlink task may collect.
     pub downlink_bytes: u64,
+    /// Resets in a row at which an execution may be running before it goes into quarantine; 0: it never does.
+    pub resets: u32,
     /// Running time that a power cut may leave uncounted at most.
     pub uncounted: Duration,
     /// What pods may ask for.
@@ -306,6 +308,7 @@ impl Fragment {
             pids: bounded("limits.pids", self.limits.pids, 1024, 8..=1 << 20)?,
             retention: self.retention.settle()?,
             downlink_bytes: bounded("limits.downlink_bytes", self.limits.downlink_bytes, 1 << 30, 1..=1 << 40)?,
+            resets: bounded("limits.resets", self.limits.resets, 3, 0..=100)?,
             uncounted: Duration::from_secs(
                 bounded("limits.uncounted_seconds", self.limits.uncounted_seconds, 60, 1..=3600)?.into(),
             ),
@@ -418,7 +421,7 @@ mod tests {
         assert!(shipped.network.name.is_some() && shipped.network.isolation.is_some());
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());
-        assert!(limits.downlink_bytes.is_some());
+        assert!(limits.downlink_bytes.is_some() && limits.resets.is_some());
         assert!(limits.uncounted_seconds.is_some());
         let kept = shipped.retention;
         assert!(kept.executions.is_some() && kept.days.is_some() && kept.log_bytes.is_some());
@@ -437,6 +440,7 @@ mod tests {
             ("network: {name: 'a b'}", "network.name"),
             ("stat_dir: /x", "stat_dir"),
             ("limits: {pidz: 3}", "pidz"),
+            ("limits: {resets: 101}", "limits.resets"),
             ("policy: {cpu: {max: 0}}", "policy.cpu.max"),
             ("policy: {allow: [all]}", "all"),
             ("retention: {executions: 0}", "retention.executions"),

@@ -126,11 +126,12 @@ async fn serve(loaded: Loaded, trouble: Option<String>, config: Option<PathBuf>)
         intake: intake.clone(),
         outbox,
     };
+    // Before anybody can know that it runs: a signal that nobody handles would end it.
+    forward_signals(inbox, config, settings.state_dir.clone())?;
     listen(&settings, &desk)?;
     if good {
         keep(&loaded, &settings.state_dir);
     }
-    forward_signals(inbox, config, settings.state_dir.clone())?;
     tokio::spawn(watch_uplink(intake));
     tokio::spawn(Orphans::new(settings_in.clone(), health.clone(), handle.clone(), queries_in).watch());
     tokio::spawn(board::warn(settings_in.clone()));

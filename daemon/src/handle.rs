@@ -13,7 +13,7 @@ use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
 use crate::sequence::orphan::LedgerId;
-use crate::sequence::{Board, Event, Outcome, Refusal};
+use crate::sequence::{Board, Event, Execution, Outcome, Refusal};
 use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
@@ -76,11 +76,23 @@ pub enum TroubleName {
     EngineUnreachable,
     /// A container that no execution wants any more cannot be removed.
     OrphanLeft,
+    /// An execution is in quarantine.
+    Quarantined,
+}
+
+impl Trouble {
+    /// That an execution is in quarantine, if it is.
+    #[must_use]
+    pub fn of_quarantine(execution: &Execution) -> Option<Self> {
+        let (plan, reason) = (&execution.plan, outcome::quarantine(execution)?);
+        let whose = format!("execution {} ({}/{})", plan.execution, plan.tenant, plan.operation.id);
+        Some(Self { name: TroubleName::Quarantined, message: format!("{whose} is in quarantine: {}", reason.message) })
+    }
 }
 
 impl TroubleName {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LedgerUnavailable,
         Self::DiskFull,
         Self::JournalDamaged,
@@ -89,6 +101,7 @@ impl TroubleName {
         Self::ConfigInvalid,
         Self::EngineUnreachable,
         Self::OrphanLeft,
+        Self::Quarantined,
     ];
 
     /// Its name.
@@ -103,6 +116,7 @@ impl TroubleName {
             Self::ConfigInvalid => "config_invalid",
             Self::EngineUnreachable => "engine_unreachable",
             Self::OrphanLeft => "orphan_left",
+            Self::Quarantined => "quarantined",
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum Name {
     Lost,
     /// Power was lost while it ran.
     LostPower,
+    /// Its execution was running at too many resets in a row.
+    Quarantined,
     /// Podman did not answer until the budget ran out.
     EngineUnreachable,
     /// A file to collect is not there.
@@ -87,7 +89,7 @@ pub enum Name {
 
 impl Name {
     /// Every name, for documentation and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Exit,
         Self::Oom,
         Self::Timeout,
@@ -107,6 +109,7 @@ impl Name {
         Self::OutputUnusable,
         Self::Lost,
         Self::LostPower,
+        Self::Quarantined,
         Self::EngineUnreachable,
         Self::FileMissing,
         Self::FileExists,
@@ -157,6 +160,7 @@ impl Name {
             | Self::OutputUnusable
             | Self::Lost
             | Self::LostPower
+            | Self::Quarantined
             | Self::EngineUnreachable
             | Self::FileMissing
             | Self::FileExists

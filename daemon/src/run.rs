@@ -16,7 +16,7 @@ use crate::clock::{self, Clock};
 use crate::config::{self, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Input, Snapshot, Trouble, TroubleName};
-use crate::ledger::{Boot, Found, Layout, Ledger, LedgerError, identity};
+use crate::ledger::{Layout, Ledger, LedgerError, identity};
 pub use crate::podman::api::chain;
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
@@ -49,6 +49,8 @@ pub struct Loop {
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stuck: VecDeque<Event>,
+    /// Whether the daemon before left in good order, as far as the ledger could tell.
+    left_well: bool,
     /// When the latest decision was drawn.
     decided: Timestamp,
     config_trouble: Option<String>,
@@ -76,6 +78,7 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
+            left_well: false,
             config_trouble: parts.config_trouble,
             outbox_trouble: None,
             manager: parts.manager,
@@ -106,28 +109,24 @@ impl Loop {
     fn try_open(&mut self) -> Result<(), LedgerError> {
         let settings = self.settings.borrow().clone();
         let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
-        let (mut ledger, Found { board, last_boot, latest, mut notes }) =
-            Ledger::open_with(&settings.state_dir, layout)?;
-        let ledger_id = identity::of(&settings.state_dir, &mut notes);
-        for note in notes {
+        let (mut ledger, mut found) = Ledger::open_with(&settings.state_dir, layout)?;
+        let ledger_id = identity::of(&settings.state_dir, &mut found.notes);
+        for note in &found.notes {
             tracing::warn!("{note}");
         }
-        let id = clock::boot_id();
-        let rebooted = last_boot.as_ref().is_some_and(|last| last.id != id);
-        // After a boot our boot time goes on from the newest record, so that budgets keep what they have consumed.
-        let offset_ms = match last_boot {
-            Some(last) if !rebooted => last.offset_ms,
-            Some(_) => latest.as_millis(),
-            None => 0,
-        };
-        self.clock = self.clock.continued(Duration::from_millis(offset_ms));
-        ledger.started(&Boot { id, offset_ms }, env!("CARGO_PKG_VERSION"))?;
-        tracing::info!(live = board.live.len(), ended = board.ended.len(), rebooted, "ledger open");
+        // Should the rest fail, the next try finds a ledger that nobody has left.
+        self.left_well |= found.left_well;
+        found.left_well = self.left_well;
+        let (boot, reset) = found.boot(clock::boot_id());
+        self.clock = self.clock.continued(Duration::from_millis(boot.offset_ms));
+        ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
+        let board = found.board;
+        tracing::info!(live = board.live.len(), ended = board.ended.len(), ?reset, "ledger open");
         self.board = board;
         self.storage.open(ledger);
         self.driver = self.driver.of_ledger(ledger_id);
-        if rebooted {
-            self.step(Event::Rebooted);
+        if let Some(cause) = reset {
+            self.step(Event::Reset { cause, limit: settings.resets });
         }
         let owed = resume::resume(&self.board);
         self.carry_out(owed, Occasion::Resumed);
@@ -318,7 +317,8 @@ impl Loop {
         let engines = self.health.troubles(&self.settings.borrow().nodes);
         let outbox = self.outbox_trouble.clone().map(|why| (TroubleName::OutboxFull, why));
         let others = config.into_iter().chain(outbox).map(|(name, message)| Trouble { name, message });
-        self.storage.troubles().into_iter().chain(others).chain(engines).collect()
+        let quarantined = self.board.live.values().filter_map(|execution| Trouble::of_quarantine(execution));
+        self.storage.troubles().into_iter().chain(others).chain(engines).chain(quarantined).collect()
     }
 
     fn reload(&mut self, result: Result<Box<Settings>, String>) {

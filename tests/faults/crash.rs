@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::{Board, at, pod, until};
-use crate::{nothing_left, outbox_is_complete, reason};
+use crate::{has_no_gap, nothing_left, outbox_is_complete, reason};
 
 /// One line per start, then some life.
 fn mark(name: &str, then: &str) -> String {
@@ -44,20 +44,6 @@ fn is_truthful(board: &Board, id: &str) {
     assert!(board.outbox(id).join("DOWN.tar").exists());
     has_no_gap(&board.json(&["history", id]), id);
     nothing_left(board, id);
-}
-
-/// Cursors follow each other, from the acceptance to the end, and nothing is there twice.
-fn has_no_gap(history: &Value, id: &str) {
-    let lines = history.as_array().expect("lines");
-    let cursors: Vec<u64> = lines.iter().map(|line| line["cursor"].as_u64().expect("a number")).collect();
-    assert!(cursors.windows(2).all(|pair| pair[1] == pair[0] + 1), "{cursors:?}");
-    assert_eq!(lines.first().map(|line| &line["event"]), Some(&Value::from("accepted")));
-    assert_eq!(lines.last().map(|line| &line["event"]), Some(&Value::from("ended")), "{history:#}");
-    let said: Vec<(&Value, &Value)> = lines.iter().map(|line| (&line["id"], &line["event"])).collect();
-    for (index, one) in said.iter().enumerate() {
-        let again = said[index + 1..].contains(one);
-        assert!(!again, "{one:?} is there twice in the history of {id}");
-    }
 }
 
 /// Kills the daemon as soon as the history of an execution shows an event, and starts it again.

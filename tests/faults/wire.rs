@@ -1,120 +1,18 @@
 //! Answers of Podman that are lost, late or nonsense: a real Podman behind a line that can be cut.
 
-use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Board, Podman, at, pod, until};
-use crate::{nothing_left, outbox_is_complete, prompt_status};
+use serde_json::Value;
 
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    /// It reaches Podman; its answer is lost.
-    AnswerLost,
-    /// The line breaks at once; Podman gets the request a while later.
-    Late(Duration),
-    /// It never reaches Podman; this is the answer.
-    Answered(&'static str),
-}
-
-/// The next request whose first line holds this text, and its fate.
-type Rule = Arc<Mutex<Option<(&'static str, Fate)>>>;
-
-/// A line to Podman.
-struct Line {
-    rule: Rule,
-    path: PathBuf,
-}
-
-impl Line {
-    fn between(path: PathBuf, podman: PathBuf) -> Self {
-        let listener = UnixListener::bind(&path).expect("bound");
-        let rule = Rule::default();
-        let shared = rule.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (rule, podman) = (shared.clone(), podman.clone());
-                std::thread::spawn(move || carry(client, &podman, &rule));
-            }
-        });
-        Self { rule, path }
-    }
-
-    fn next(&self, request: &'static str, fate: Fate) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, fate));
-    }
-
-    /// Whether the request has come.
-    fn met(&self) -> bool {
-        self.rule.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Carries one connection. Requests of the daemon fit into one piece: head, then a short body.
-fn carry(mut client: UnixStream, podman: &PathBuf, rule: &Rule) {
-    let mut request = vec![0; 64 * 1024];
-    let Ok(n) = client.read(&mut request) else { return };
-    request.truncate(n);
-    let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
-    let fate = {
-        let mut rule = rule.lock().unwrap_or_else(PoisonError::into_inner);
-        if rule.as_ref().is_some_and(|(words, _)| line.contains(words)) {
-            rule.take().map(|(_, fate)| fate)
-        } else {
-            None
-        }
-    };
-    let forward = |request: &[u8]| -> Option<UnixStream> {
-        let mut server = UnixStream::connect(podman).ok()?;
-        server.write_all(request).ok()?;
-        Some(server)
-    };
-    match fate {
-        None => {
-            let Some(mut server) = forward(&request) else { return };
-            let (Ok(mut up), Ok(mut down)) = (client.try_clone(), server.try_clone()) else { return };
-            let rest = std::thread::spawn(move || {
-                let _ = std::io::copy(&mut up, &mut down);
-                let _ = down.shutdown(Shutdown::Write);
-            });
-            let _ = std::io::copy(&mut server, &mut client);
-            let _ = client.shutdown(Shutdown::Both);
-            let _ = rest.join();
-        }
-        Some(Fate::AnswerLost) => {
-            // Podman has done it when it answers; the answer goes no further.
-            let Some(mut server) = forward(&request) else { return };
-            let _ = server.read(&mut [0; 1]);
-        }
-        Some(Fate::Late(pause)) => {
-            drop(client);
-            std::thread::sleep(pause);
-            if let Some(mut server) = forward(&request) {
-                let _ = server.read(&mut [0; 1]);
-            }
-        }
-        Some(Fate::Answered(answer)) => {
-            let _ = client.write_all(answer.as_bytes());
-        }
-    }
-}
+use crate::line::{Fate, Line, lined};
+use crate::support::{Board, at, pod, podman, until};
+use crate::{nothing_left, outbox_is_complete, prompt_status, reason};
 
 /// A board whose daemon talks to Podman over a line.
 fn board() -> (Board, Line) {
-    let mut board = Board::cold("");
-    board.podman = Podman::start(&board.path("real.sock"));
-    let _ = std::fs::remove_file(board.path("podman.sock"));
-    let line = Line::between(board.path("podman.sock"), board.path("real.sock"));
+    let (mut board, line) = lined("");
     board.start();
     (board, line)
 }
@@ -181,4 +79,33 @@ fn nonsense_at_the_creation_of_a_container_leaves_none_behind() {
     assert_eq!(at(&status, "/steps/0/reason/name"), "start_error");
     assert!(at(&status, "/steps/0/message").as_str().is_some_and(|said| said.contains("<html/>")), "{status:#}");
     nothing_left(&board, &id);
+}
+
+/// Starts the container of an execution without Podman's knowledge: what a Podman leaves that is killed between the two.
+fn started_unnoticed(board: &Board, line: &Line, script: &str) -> Value {
+    let tenant = format!("label=perigee.tenant={}", board.tenant);
+    let blow = move || {
+        let id = podman(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &tenant]);
+        let started = Command::new("runc").args(["start", id.trim()]).status().expect("runc runs");
+        assert!(started.success());
+    };
+    line.next("/start ", Fate::StruckBefore(Arc::new(blow)));
+    let status = board.fly(&pod("RUN", "p", script, &[]));
+    assert_eq!(at(&status, "/steps/0/jobs/0/state"), "failed", "{status:#}");
+    assert_eq!(reason(&status, "/steps/0/jobs/0"), "lost", "{status:#}");
+    assert_eq!(board.in_volume("starts").as_deref(), Some("x\n"), "{}", board.log());
+    status
+}
+
+#[test]
+fn process_that_podman_started_and_forgot_is_not_started_again_and_its_fate_is_not_known() {
+    let (board, line) = board();
+    // One that is over when Podman is asked: it has cleaned up, and the container looks as if it were new.
+    started_unnoticed(&board, &line, "echo x >> /data/starts");
+    std::fs::remove_file(board.volume().expect("a volume").join("starts")).expect("removed");
+    // One that lives on: nothing of it may be left.
+    let status = started_unnoticed(&board, &line, "echo x >> /data/starts; sleep 600");
+    let id = at(&status, "/execution").as_str().expect("an id");
+    outbox_is_complete(&board, id);
+    nothing_left(&board, id);
 }

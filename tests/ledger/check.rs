@@ -78,6 +78,26 @@ fn every_damage_is_named_with_segment_and_offset_and_the_files_stay_as_they_are(
 }
 
 #[test]
+fn a_tail_that_reads_as_zeros_because_it_was_never_written_is_no_damage() {
+    let (folder, _) = written();
+    let path = segment(folder.path());
+    let whole = fs::read(&path).expect("readable");
+    let longer = |zeros: usize| [whole.as_slice(), &vec![0; zeros]].concat();
+    let mut hollow = whole.clone();
+    let end = whole.len();
+    hollow[end - 40..end - 20].fill(0);
+    for (what, torn) in [("short", longer(9)), ("a page", longer(4096)), ("a hole in the last frame", hollow)] {
+        fs::write(&path, &torn).expect("written");
+        let output = tool(&["check", "-o", "json"], folder.path());
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", said(&output));
+        assert!(json(&output)["notes"].to_string().contains("torn tail"), "{what}");
+        let (_, found) = Ledger::open(folder.path()).expect("opens");
+        assert!(found.notes.iter().any(|note| note.contains("torn tail")), "{what}: {:?}", found.notes);
+        fs::write(&path, &whole).expect("written");
+    }
+}
+
+#[test]
 fn an_index_that_lies_is_noticed_in_a_copy() {
     let (folder, _) = written();
     let (ledger, _) = Ledger::open(folder.path()).expect("opens");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use perigee::ledger::check;
 use perigee::ledger::{Ledger, VERSION};
+use perigee::sequence::state::Phase;
 
 use crate::script::accept;
 
@@ -26,6 +27,16 @@ const ENDED_V2: [(&str, &str, usize); 3] = [
     ("01a2007d-a3e6-741e-b73a-e24aeb0765cc", "failed", 15),
 ];
 const HELD_V2: &str = "01a2007d-aa72-7375-8231-c2a5ffebfef8";
+
+/// Version 3: a real run in which the daemon died seven times; one succeeded beside it, one went on and succeeded, one was
+/// quarantined and stopped, one is quarantined.
+const V3: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ledger/fixtures/v3");
+const ENDED_V3: [(&str, &str, usize); 3] = [
+    ("01a2013a-2c6b-73c6-8731-e9da29d507f3", "succeeded", 19),
+    ("01a2013a-3659-7185-8800-0166e309a19b", "succeeded", 12),
+    ("01a2013a-5c50-712f-bdee-8a063e026f1c", "failed", 17),
+];
+const QUARANTINED_V3: &str = "01a2013a-4b22-71bc-aea5-2a0c834133eb";
 
 fn copy(from: &str, to: &Path) {
     fs::create_dir_all(to.join("journal")).expect("a folder");
@@ -97,4 +108,30 @@ fn journal_of_version_2_is_read_and_goes_on_as_the_newest() {
     let versions: Vec<u32> =
         check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
     assert_eq!(versions, [2, 2, VERSION]);
+}
+
+#[test]
+fn journal_of_version_3_is_read_and_goes_on_as_the_newest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(V3, folder.path());
+    for start in 0..2 {
+        let (mut ledger, found) = Ledger::open(folder.path()).expect("opens");
+        assert_eq!(found.notes, Vec::<String>::new());
+        let mut board = found.board;
+        assert_eq!((board.live.len(), board.ended.len()), (1 + start, 3));
+        let live = &board.live[&QUARANTINED_V3.parse().expect("a UUID")];
+        assert_eq!(live.phase, Phase::Quarantined);
+        assert!(!live.plan.look_ahead, "what was accepted then is not looked ahead in now");
+        let queries = ledger.queries().expect("an index");
+        for (text, state, records) in ENDED_V3 {
+            let id = text.parse().expect("a UUID");
+            let kept = queries.index().get(id).expect("readable").expect("there");
+            assert_eq!(kept.status.state.as_str(), state);
+            assert_eq!(queries.history(id).expect("readable").len(), records, "{text}");
+        }
+        accept(&mut ledger, &mut board, 100 + u32::try_from(start).expect("small"));
+    }
+    let versions: Vec<u32> =
+        check::check(folder.path()).expect("readable").segments.iter().map(|segment| segment.version).collect();
+    assert_eq!(versions, [3, VERSION]);
 }

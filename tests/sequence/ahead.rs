@@ -10,6 +10,7 @@ use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::{Report, Target, Verb};
 use perigee::sequence::orphan::{self, LedgerId, Listed};
+use perigee::sequence::record::Reset;
 use perigee::sequence::state::{Ahead, Exit, JobState, Logs};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide, resume};
 use perigee::view;
@@ -164,14 +165,16 @@ fn what_cannot_be_made_ahead_is_made_in_its_turn_under_another_number_and_its_re
 }
 
 #[test]
-fn what_stands_ahead_goes_with_a_stop_a_failure_a_hold_a_pause_and_a_boot() {
+fn what_stands_ahead_goes_with_a_stop_a_failure_a_hold_a_pause_a_boot_and_a_quarantine() {
     type Change = fn(&mut Rig) -> Vec<Effect>;
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 7] = [
         ("stop", |rig| rig.ask(Target::Execution, Verb::Stop)),
         ("failure", |rig| rig.end(id(0, 1), 1)),
         ("hold", |rig| rig.ask(Target::Step(1), Verb::Hold)),
         ("pause", |rig| rig.ask(Target::Step(0), Verb::Pause)),
-        ("boot", |rig| rig.feed(Event::Rebooted)),
+        ("boot", |rig| rig.feed(Event::Reset { cause: Reset::Boot, limit: 0 })),
+        ("quarantine at a boot", |rig| rig.feed(Event::Reset { cause: Reset::Boot, limit: 1 })),
+        ("quarantine at a crash", |rig| rig.feed(Event::Reset { cause: Reset::Crash, limit: 1 })),
     ];
     for (name, change) in changes {
         for made in [true, false] {
@@ -197,6 +200,8 @@ fn a_crash_takes_up_what_is_being_made_and_what_is_made_again() {
     let (mut rig, _) = Rig::running(pods(3));
     rig.prepared(id(1, 1));
     assert_eq!(prepares(&resume::resume(&rig.board)), [id(2, 1)]);
+    rig.feed(Event::Reset { cause: Reset::Crash, limit: 3 });
+    assert!(rig.ahead(1).stands() && rig.ahead(2).stands(), "a death of the daemon undoes none of it");
 }
 
 #[test]

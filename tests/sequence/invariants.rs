@@ -12,7 +12,9 @@ use perigee::sequence::ahead::AHEAD_MAX;
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
 use perigee::sequence::state::{Exit, Freeze, Hold, Input, Job, JobState, Logs, Phase, Remains, StepState, Verdict};
-use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide};
+use perigee::sequence::{
+    AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, deadline, decide, resume,
+};
 use perigee::time::BootTime;
 
 use super::plans::at;
@@ -28,6 +30,7 @@ pub(crate) fn check(run: &Run) {
     invariant_what_stands_ahead_only_waits(run);
     invariant_live_pods_never_share_a_hostname(run);
     invariant_what_must_end_was_told(run);
+    invariant_nothing_of_a_quarantined_execution_is_alive_or_owed(run);
 }
 
 fn invariant_no_attempt_starts_twice(run: &Run) {
@@ -125,7 +128,7 @@ fn tells_of(event: &Event, id: ExecutionId) -> bool {
         | Event::Filed(execution)
         | Event::Asked { execution, .. } => *execution == id,
         Event::Submitted { plan, .. } => plan.execution == id,
-        Event::TimePassed(_) | Event::Rebooted => false,
+        Event::TimePassed(_) | Event::Reset { .. } => false,
     }
 }
 
@@ -172,6 +175,19 @@ fn invariant_what_must_end_was_told(run: &Run) {
     }
 }
 
+/// It starts nothing, keeps nobody waiting once it is cleared, and a restart owes it nothing but that.
+fn invariant_nothing_of_a_quarantined_execution_is_alive_or_owed(run: &Run) {
+    let quarantined = run.board.live.values().filter(|known| known.phase == Phase::Quarantined);
+    for execution in quarantined {
+        let id = execution.plan.execution;
+        assert!(execution.steps.iter().flat_map(|step| &step.jobs).all(|job| !job.alive()), "{id} is alive");
+        assert!(execution.steps.iter().all(|step| step.input != Input::Reading || step.state.verdict().is_some()));
+        let alone = Board { live: [(id, execution.clone())].into(), ..Board::default() };
+        let owed = resume::resume(&alone);
+        assert!(owed.iter().all(|effect| matches!(effect, Effect::Clear(..))), "{id} is owed {owed:?}");
+    }
+}
+
 /// A group is launched back to back, by one effect, once.
 pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
     let mut launched_before = BTreeSet::new();
@@ -184,6 +200,8 @@ pub(crate) fn launches_are_whole(board: &Board, effects: &[Effect]) {
             Some(_) => plan
                 .group_of(step)
                 .flat_map(|step| (0..plan.steps[step].jobs().len()).map(move |job| (step, job)))
+                // After a quarantine those start once more that had not ended by themselves.
+                .filter(|(step, job)| !board.live[&execution].steps[*step].jobs[*job].ended())
                 .collect(),
             None => {
                 let unit = planned.unit(planned.jobs()[job].unit as usize);
@@ -248,6 +266,7 @@ pub(crate) fn before(board: &Board, recorded: &Recorded) {
 /// output said so.
 fn before_job(execution: &Execution, step: usize, job: usize) {
     let (planned, known) = (&execution.plan.steps[step], &execution.steps[step]);
+    assert_eq!(execution.phase, Phase::Open, "job {job} of step {step} is made");
     if known.jobs[job].alive() {
         return; // It is made anew after a boot.
     }

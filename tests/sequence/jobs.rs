@@ -12,10 +12,13 @@ use perigee::plan::{
 use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::{Report, Target, Verb};
+use perigee::sequence::record::Reset;
 use perigee::sequence::state::{Exit, JobState, Logs, Signal, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, RERUNS_MAX, apply, deadline, decide};
 
 use super::plans::{at, empty_plan, execution, job, step, transfer};
+
+const BOOT: Event = Event::Reset { cause: Reset::Boot, limit: 0 };
 
 /// A board with one execution, driven by hand.
 pub(crate) struct Rig {
@@ -64,19 +67,19 @@ impl Rig {
         self.board.live.get(&execution(1)).or(self.last.as_ref()).expect("an execution")
     }
 
-    fn job(&self, step: usize, job: usize) -> &JobState {
+    pub(crate) fn job(&self, step: usize, job: usize) -> &JobState {
         &self.known().steps[step].jobs[job].state
     }
 
-    fn job_reason(&self, step: usize, job: usize) -> Option<Name> {
+    pub(crate) fn job_reason(&self, step: usize, job: usize) -> Option<Name> {
         self.known().steps[step].jobs[job].verdict().and_then(Verdict::reason).map(|reason| reason.name)
     }
 
-    fn step_reason(&self, step: usize) -> Option<Name> {
+    pub(crate) fn step_reason(&self, step: usize) -> Option<Name> {
         self.known().steps[step].state.verdict().and_then(Verdict::reason).map(|reason| reason.name)
     }
 
-    fn succeeded(&self, step: usize) -> bool {
+    pub(crate) fn succeeded(&self, step: usize) -> bool {
         self.known().steps[step].state.verdict() == Some(&Verdict::Succeeded)
     }
 }
@@ -89,11 +92,11 @@ pub(crate) fn id(step: usize, job: usize, attempt: u32) -> AttemptId {
     AttemptId { execution: execution(1), step, job, attempt }
 }
 
-fn name(id: AttemptId) -> String {
+pub(crate) fn name(id: AttemptId) -> String {
     format!("c{}.{}.{}", id.step, id.job, id.attempt)
 }
 
-fn array(index: usize, members: u32, terms: Terms) -> PlannedStep {
+pub(crate) fn array(index: usize, members: u32, terms: Terms) -> PlannedStep {
     let array = Expansion::Array(Array { begin: 0, end: members - 1, step: 1 });
     let unit = job(u8::try_from(index).expect("few"), None, 60);
     let jobs = plan::expand(&[unit], &array).expect("short names");
@@ -105,7 +108,7 @@ pub(crate) fn plain(index: usize, terms: Terms) -> PlannedStep {
     PlannedStep { terms, ..step(index, OnFailure::Continue, 360, Work::PodRun { jobs }) }
 }
 
-fn after(step: usize, needs: Needs, planned: PlannedStep) -> PlannedStep {
+pub(crate) fn after(step: usize, needs: Needs, planned: PlannedStep) -> PlannedStep {
     PlannedStep { after: vec![Dependency { step, needs }], ..planned }
 }
 
@@ -123,7 +126,7 @@ pub(crate) fn gang(clean: Clean, start: GangStart) -> PlannedStep {
     PlannedStep { terms, ..step(0, OnFailure::Continue, 360, Work::PodRun { jobs }) }
 }
 
-fn prepares(effects: &[Effect]) -> Vec<(usize, usize, u32)> {
+pub(crate) fn prepares(effects: &[Effect]) -> Vec<(usize, usize, u32)> {
     let prepare = |effect: &Effect| {
         let Effect::Prepare(id) = effect else { return None };
         Some((id.step, id.job, id.attempt))
@@ -234,18 +237,18 @@ fn a_time_that_ran_out_is_not_tried_again() {
 fn what_power_cut_short_is_run_again_only_if_its_step_says_so_and_not_for_ever() {
     let (mut rig, _) = Rig::new(vec![plain(0, Terms::default())]);
     rig.run(1, id(0, 0, 1));
-    rig.feed(2, Event::Rebooted);
+    rig.feed(2, BOOT);
     assert_eq!(rig.step_reason(0), Some(Name::LostPower));
     let retry = Retry { on_power_loss: OnPowerLoss::Rerun, ..Retry::default() };
     let (mut rig, _) = Rig::new(vec![plain(0, Terms { retry, ..Terms::default() })]);
     for attempt in 1..=RERUNS_MAX {
         rig.run(1, id(0, 0, attempt));
-        rig.feed(2, Event::Rebooted);
+        rig.feed(2, BOOT);
         let again = rig.tell(3, id(0, 0, attempt), Report::Cleared(Logs::default()));
         assert_eq!(prepares(&again), [(0, 0, attempt + 1)]);
     }
     rig.run(4, id(0, 0, RERUNS_MAX + 1));
-    rig.feed(5, Event::Rebooted);
+    rig.feed(5, BOOT);
     assert_eq!(rig.step_reason(0), Some(Name::LostPower));
 }
 
@@ -284,6 +287,20 @@ fn of_a_gang_that_cannot_be_made_nothing_remains() {
         assert!(undone.contains(&Effect::Clear(id(0, member, 1), Disposal::Remove)), "{undone:?}");
     }
     assert_eq!(rig.step_reason(0), Some(Name::ImageMissing), "the reason is the member's that failed");
+}
+
+#[test]
+fn a_gang_of_which_one_member_is_stopped_before_it_starts_ends_whole() {
+    let gang = || gang(Clean::Running, GangStart::AfterWorkers);
+    let mut second = after(0, Needs::Ended, gang());
+    second.id = "second".parse().expect("legal");
+    let (mut rig, _) = Rig::new(vec![plain(0, Terms::default()), second]);
+    rig.ask(1, Target::Job(1, 0), Verb::Stop);
+    rig.run(2, id(0, 0, 1));
+    rig.end(3, id(0, 0, 1), 0);
+    let reasons = [0, 1, 2].map(|member| rig.job_reason(1, member));
+    assert_eq!(reasons, [Some(Name::Stopped), Some(Name::GroupMember), Some(Name::GroupMember)]);
+    assert_eq!(rig.step_reason(1), Some(Name::Stopped), "nothing waits for ever");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod jobs;
 mod legality;
 mod orphans;
 mod plans;
+mod quarantine;
 mod run;
 mod table;
 mod verbs;
@@ -44,6 +45,7 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "ahead and launched",
         "condition true",
         "crash",
+        "ended by a quarantine",
         "execution failed",
         "execution succeeded",
         "fan out",
@@ -54,6 +56,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "job unknown",
         "paused",
         "purged",
+        "quarantine lifted",
+        "quarantined",
         "reboot",
         "rerun",
         "retry",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use perigee::bundle::ExecutionId;
 use perigee::reason::Name;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
-use perigee::sequence::record::Repeat;
+use perigee::sequence::record::{Repeat, Reset};
 use perigee::sequence::state::{Hold, JobState, Phase, StepState, Verdict};
 use perigee::sequence::{
     AttemptId, Board, Decision, Effect, Event, Execution, Record, Recorded, apply, deadline, decide, resume,
@@ -34,8 +34,10 @@ pub(crate) enum Action {
     Pass(u32),
     /// Time goes to the next deadline and a little beyond.
     PassDeadline(u16),
-    Crash,
-    Reboot,
+    /// The daemon leaves and comes again.
+    Restart,
+    /// The daemon dies, or the board boots; what was running at so many resets in a row goes into quarantine.
+    Reset(Reset, u32),
 }
 
 /// What a run has seen, so that a run that sees nothing is noticed.
@@ -91,8 +93,8 @@ impl Action {
             3 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
             4 => (0_u32..60_000).prop_map(Self::Pass),
             2 => any::<u16>().prop_map(Self::PassDeadline),
-            1 => Just(Self::Crash),
-            1 => Just(Self::Reboot),
+            1 => Just(Self::Restart),
+            2 => (prop_oneof![Just(Reset::Crash), Just(Reset::Boot)], 0_u32..4).prop_map(|(cause, limit)| Self::Reset(cause, limit)),
         ]
     }
 }
@@ -122,8 +124,8 @@ impl Run {
             }
             Action::Pass(millis) => self.pass(u64::from(*millis)),
             Action::PassDeadline(beyond) => self.pass_deadline(u64::from(*beyond)),
-            Action::Crash => self.crash(),
-            Action::Reboot => self.reboot(),
+            Action::Restart => self.restart(),
+            Action::Reset(cause, limit) => self.reset(*cause, *limit),
         }
         invariants::check(self);
     }
@@ -189,6 +191,10 @@ impl Run {
         let mut ended = Vec::new();
         for recorded in &decision.records {
             invariants::before(&self.board, recorded);
+            let phase = self.board.live.get(&recorded.execution).map(|known| known.phase.clone());
+            if (&recorded.record, phase) == (&Record::Released, Some(Phase::Quarantined)) {
+                self.seen.0.insert("quarantine lifted");
+            }
             ended.extend(apply(&mut self.board, recorded).expect("what decide returned fits"));
             let line = serde_json::to_string(recorded).expect("serialises");
             let read: Recorded = serde_json::from_str(&line).expect("reads");
@@ -264,23 +270,26 @@ impl Run {
         deadline::next(&self.board, at(self.decided)).map(|(due, _)| due)
     }
 
-    fn crash(&mut self) {
-        self.world.daemon_died();
-        self.restart();
-    }
-
     /// Counted time goes on over a boot: the clock is set to continue after the last record.
-    fn reboot(&mut self) {
-        self.world.board_booted();
+    fn reset(&mut self, cause: Reset, limit: u32) {
+        if cause == Reset::Boot {
+            self.world.board_booted();
+        }
         self.restart();
-        self.now += 5_000;
-        assert!(self.handle(Event::Rebooted));
+        if cause == Reset::Boot {
+            self.now += 5_000;
+        }
+        assert!(self.handle(Event::Reset { cause, limit }));
         self.owed = resume::resume(&self.board);
-        self.seen.0.insert("reboot");
+        self.seen.0.insert(match cause {
+            Reset::Boot => "reboot",
+            Reset::Crash => "crash",
+        });
     }
 
     /// All that is left of the daemon is its journal.
     fn restart(&mut self) {
+        self.world.daemon_died();
         let mut board = Board::default();
         for line in &self.lines {
             apply(&mut board, &serde_json::from_str(line).expect("reads")).expect("fits");
@@ -290,7 +299,6 @@ impl Run {
         self.heard.clear();
         self.owed = resume::resume(&self.board);
         assert!(self.handle(Event::TimePassed(std::collections::BTreeMap::new())));
-        self.seen.0.insert("crash");
     }
 
     fn note(&mut self, recorded: &Recorded) {
@@ -307,6 +315,8 @@ impl Run {
             Record::StepTaken { pieces: None, .. } => "condition true",
             Record::UnitRequeued { cause: Repeat::Retry, .. } => "retry",
             Record::UnitRequeued { cause: Repeat::PowerLoss, .. } => "rerun",
+            Record::UnitRequeued { cause: Repeat::Quarantine, .. } => "ended by a quarantine",
+            Record::Quarantined => "quarantined",
             Record::JobHeld { .. } => "hold",
             Record::JobPreparedAhead { .. } => "ahead",
             Record::JobWithdrawn { .. } => "withdrawn",
@@ -321,6 +331,7 @@ impl Run {
             Record::Settled { .. } => "execution failed",
             Record::Accepted { .. }
             | Record::Released
+            | Record::Interrupted { .. }
             | Record::Halted { .. }
             | Record::StepStarted { .. }
             | Record::StepHeld { .. }
@@ -366,7 +377,7 @@ fn attempts(effect: &Effect) -> BTreeSet<AttemptId> {
 /// Whether an operator keeps something of it.
 pub(crate) fn held(known: &Execution) -> bool {
     let job = |state: &JobState| matches!(state, JobState::Held | JobState::Requeued { hold: Hold::Held, .. });
-    known.phase == Phase::Held
+    matches!(known.phase, Phase::Held | Phase::Quarantined)
         || known.steps.iter().any(|step| step.state == StepState::Held || step.jobs.iter().any(|j| job(&j.state)))
 }
 

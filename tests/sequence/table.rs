@@ -9,6 +9,7 @@ use perigee::reason::{Name, Reason};
 use perigee::sequence::apply::advance;
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::Refusal;
+use perigee::sequence::record::{Repeat, Reset};
 use perigee::sequence::state::{
     Exit, Freeze, Halt, Hold, Job, JobState, Logs, Phase, Remains, Run, Signal, StepState, StopCause, Verdict,
 };
@@ -61,6 +62,29 @@ ended,owed        -             -           -            -           -          
 ended,cleared     -             -           -            -           -            -          -          -         -           -          -              -        -
 ";
 
+/// Of a unit of which the other member has ended: what becomes of this one.
+const UNIT_RECORDS: &str = "
+                  retry    power_loss quarantine
+waiting           -        -          -
+held              -        -          -
+preparing         -        -          requeued
+prepared          -        -          requeued
+launching         -        -          requeued
+launching,stop    -        -          requeued
+running           -        -          requeued
+pausing           -        -          requeued
+paused            -        -          requeued
+resuming          -        -          requeued
+stopping,timeout  -        -          requeued
+stopping,operator -        -          requeued
+stopping,gang     -        -          requeued
+requeued,owed     -        -          -
+requeued,cleared  -        -          -
+ended,nothing     requeued requeued   requeued
+ended,owed        requeued requeued   requeued
+ended,cleared     requeued requeued   requeued
+";
+
 const STEP_RECORDS: &str = "
         StepStarted StepHeld StepReleased StepReading StepTaken StepEnded
 waiting active      held     -            waiting     -         ended
@@ -70,11 +94,12 @@ ended   -           -        -            -           -         -
 ";
 
 const EXECUTION_RECORDS: &str = "
-        Accepted Released Halted  Settled Ended
-held    -        open     held    settled -
-open    -        -        open    settled -
-settled -        -        settled -       ended
-ended   -        -        ended   -       -
+            Accepted Released Interrupted Quarantined Halted      Settled Ended
+held        -        open     -           -           held        settled -
+open        -        -        open        quarantined open        settled -
+quarantined -        open     -           -           quarantined settled -
+settled     -        -        -           -           settled     -       ended
+ended       -        -        -           -           ended       -       -
 ";
 
 #[test]
@@ -131,6 +156,26 @@ fn every_record_in_every_job_state_is_applied_or_illegal() {
 }
 
 #[test]
+fn every_repeat_in_every_job_state_is_applied_or_illegal() {
+    let causes = [("retry", Repeat::Retry), ("power_loss", Repeat::PowerLoss), ("quarantine", Repeat::Quarantine)];
+    let rows = job_states().into_iter().map(|(name, state)| {
+        let outcomes = causes.iter().map(|(_, cause)| {
+            let mut board = board_with(state.clone());
+            let known = Arc::make_mut(board.live.get_mut(&execution(1)).expect("live"));
+            let (_, ended) = job_states().pop().expect("the last one has ended");
+            known.steps[0].jobs[1].state = ended;
+            let record = Record::UnitRequeued { step: 0, unit: 0, cause: *cause, pause_ms: 0 };
+            match applied(&mut board, &record) {
+                Ok(()) => short(&board.live[&execution(1)].steps[0].jobs[0].state).to_owned(),
+                Err(()) => "-".to_owned(),
+            }
+        });
+        (name, outcomes.collect())
+    });
+    assert_table(UNIT_RECORDS, &causes.map(|(name, _)| name), rows.collect());
+}
+
+#[test]
 fn every_step_record_in_every_step_state_is_applied_or_illegal() {
     let records = [
         ("StepStarted", Record::StepStarted { step: 0 }),
@@ -164,6 +209,8 @@ fn every_execution_record_in_every_phase_is_applied_or_illegal() {
     let records = [
         ("Accepted", Record::Accepted { plan: Arc::new(empty_plan(execution(1), 1)), held: false }),
         ("Released", Record::Released),
+        ("Interrupted", Record::Interrupted { cause: Reset::Boot }),
+        ("Quarantined", Record::Quarantined),
         ("Halted", Record::Halted { halt: Halt::Operator }),
         ("Settled", Record::Settled { verdict: Verdict::Succeeded }),
         ("Ended", Record::Ended),
@@ -172,6 +219,7 @@ fn every_execution_record_in_every_phase_is_applied_or_illegal() {
     let phases = [
         ("held", Phase::Held),
         ("open", Phase::Open),
+        ("quarantined", Phase::Quarantined),
         ("settled", Phase::Settled { verdict: verdict.clone(), at: at(2) }),
         ("ended", Phase::Ended { verdict, at: at(2) }),
     ];
@@ -311,6 +359,7 @@ fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::Held => "held",
         Phase::Open => "open",
+        Phase::Quarantined => "quarantined",
         Phase::Settled { .. } => "settled",
         Phase::Ended { .. } => "ended",
     }

@@ -7,10 +7,13 @@ use perigee::plan::{Errand, Plan, Work};
 use perigee::reason::Name;
 use perigee::sequence::effect::Disposal;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
+use perigee::sequence::record::Reset;
 use perigee::sequence::state::{Exit, JobState, Phase, Signal, StepState, Verdict};
 use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide};
 
 use super::plans::{at, empty_plan, execution, job, step, transfer};
+
+const BOOT: Event = Event::Reset { cause: Reset::Boot, limit: 0 };
 
 #[test]
 fn a_held_execution_starts_only_after_its_release() {
@@ -115,6 +118,19 @@ fn what_has_ended_cannot_be_stopped_or_submitted_again() {
 }
 
 #[test]
+fn what_comes_after_a_step_that_was_stopped_before_its_start_starts_only_if_its_failure_stops_nothing() {
+    for on_failure in [OnFailure::Stop, OnFailure::Continue] {
+        let mut plan = plan_of(&[0, 1]);
+        plan.steps[0].on_failure = on_failure;
+        plan.steps[0].terms.window.not_before = Some("2100-01-01T00:00:00Z".parse().expect("a time"));
+        let mut board = submitted(Arc::new(in_order(plan, &[0, 1])));
+        let decision = feed(&mut board, ask(Target::Job(0, 0), Verb::Stop), 1).expect("legal");
+        let goes_on = decision.effects == [Effect::Prepare(attempt(1, 0))];
+        assert_eq!(goes_on, on_failure == OnFailure::Continue, "{:?}", decision.effects);
+    }
+}
+
+#[test]
 fn one_execution_more_than_the_limit_is_refused() {
     let mut board = Board::default();
     let limit = decide::LIVE_MAX;
@@ -131,12 +147,12 @@ fn one_execution_more_than_the_limit_is_refused() {
 #[test]
 fn a_boot_ends_what_ran_and_prepares_anew_what_had_not_started() {
     let mut board = running();
-    let decision = feed(&mut board, Event::Rebooted, 20).expect("legal");
+    let decision = feed(&mut board, BOOT, 20).expect("legal");
     assert_eq!(decision.effects, [Effect::Clear(attempt(0, 0), Disposal::Remove)]);
     assert_eq!(name_of_step(&board, 0), Some(Name::LostPower));
     let mut board = submitted(lone_pods(1));
     let prepared = Report::Prepared { container: "c".to_owned() };
-    feed(&mut board, Event::Rebooted, 20).expect("legal");
+    feed(&mut board, BOOT, 20).expect("legal");
     assert_eq!(perigee::sequence::resume::resume(&board), [Effect::Prepare(attempt(0, 0))]);
     let decision = feed(&mut board, Event::Reported(attempt(0, 0), prepared), 21).expect("fits");
     assert_eq!(decision.effects, [Effect::Launch(vec![(attempt(0, 0), "c".to_owned())])]);
@@ -162,7 +178,7 @@ fn a_budget_that_ran_before_a_boot_goes_on_after_it() {
     let mut plan = empty_plan(execution(1), 10);
     plan.steps.push(step(0, OnFailure::Stop, 300, Work::Errand(Errand::Uplink(transfer()))));
     let mut board = submitted(Arc::new(plan));
-    feed(&mut board, Event::Rebooted, 200_000).expect("legal");
+    feed(&mut board, BOOT, 200_000).expect("legal");
     assert_eq!(
         perigee::sequence::resume::resume(&board),
         [Effect::Errand { execution: execution(1), step: 0 }],

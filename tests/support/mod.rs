@@ -50,14 +50,19 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// Looks again and again until a condition holds; fails when patience runs out.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    patiently(PATIENCE, look).unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// Looks again and again until a condition holds or the time is over.
 #[expect(clippy::disallowed_methods, reason = "a test measures its own patience")]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn patiently<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || start.elapsed() > patience {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -89,6 +94,11 @@ impl Podman {
             .expect("podman starts");
         until("the podman service", || std::os::unix::net::UnixStream::connect(socket).ok());
         Self { socket: socket.to_owned(), child }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Freezes it: it accepts connections and never answers.
@@ -362,10 +372,14 @@ impl Board {
 
     /// What a file of the tenant's volume `payload` holds, if the volume and the file are there.
     pub fn in_volume(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.volume()?.join(path)).ok()
+    }
+
+    /// The folder of the tenant's volume `payload`, if it is there.
+    pub fn volume(&self) -> Option<PathBuf> {
         let claim = format!("{}.payload", self.tenant);
         let volumes = listed(&["volume", "ls", "--format", "{{.Name}} {{.Mountpoint}}"]);
-        let mountpoint = volumes.lines().find_map(|line| line.strip_prefix(&format!("{claim} ")))?;
-        fs::read_to_string(Path::new(mountpoint).join(path)).ok()
+        volumes.lines().find_map(|line| line.strip_prefix(&format!("{claim} "))).map(PathBuf::from)
     }
 
     /// The outbox entry of an execution.

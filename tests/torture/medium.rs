@@ -16,13 +16,13 @@ use crate::script::{id, life, now, plan, try_happen};
 use crate::{each, folder, layout, open_guarded, trials};
 
 /// Executions of the script; the last two do not end.
-pub const LIVES: u32 = 14;
+pub(crate) const LIVES: u32 = 14;
 /// How often a call is tried again that failed for once.
 const TRIES: usize = 4;
 
 /// What was acknowledged, and what was on its way when it stopped.
 #[derive(Default)]
-pub struct Model {
+pub(crate) struct Model {
     board: Board,
     pending: Option<Event>,
     forgotten: BTreeSet<ExecutionId>,
@@ -32,7 +32,7 @@ pub struct Model {
 
 /// The script: executions are accepted and end, some are forgotten, the journal is compacted, the ledger is closed and
 /// opened again. Stops where a call fails for good.
-pub fn run(folder: &Path, medium: &Medium, model: &mut Model, mut acknowledged: impl FnMut(&str)) -> Option<()> {
+pub(crate) fn run(folder: &Path, medium: &Medium, model: &mut Model, mut acknowledged: impl FnMut(&str)) -> Option<()> {
     let open = || {
         let mut tries = 0;
         loop {
@@ -218,13 +218,13 @@ fn killed_at(at: usize) {
 }
 
 /// The executions of which a child said that a decision was acknowledged, each as often as it said so.
-pub fn acknowledged(output: impl Read) -> Vec<u32> {
+pub(crate) fn acknowledged(output: impl Read) -> Vec<u32> {
     let lines = BufReader::new(output).lines().map_while(Result::ok);
     lines.filter_map(|line| line.split_once("acknowledged ")?.1.trim().parse().ok()).collect()
 }
 
 /// Everything that was acknowledged is there, and nothing of it would run twice.
-pub fn is_there(folder: &Path, said: &[u32], what: &str) {
+pub(crate) fn is_there(folder: &Path, said: &[u32], what: &str) {
     let (_, found) = open_guarded(folder).unwrap_or_else(|error| panic!("{what}: {error}"));
     for n in 1..=LIVES {
         let acknowledged = said.iter().filter(|known| **known == n).count();

@@ -12,6 +12,7 @@ pub(super) struct LimitsFragment {
     pub(super) log_bytes: Option<u64>,
     pub(super) pids: Option<i64>,
     pub(super) downlink_bytes: Option<u64>,
+    pub(super) resets: Option<u32>,
     pub(super) uncounted_seconds: Option<u32>,
 }
 
@@ -22,6 +23,7 @@ impl LimitsFragment {
             log_bytes: over.log_bytes.or(self.log_bytes),
             pids: over.pids.or(self.pids),
             downlink_bytes: over.downlink_bytes.or(self.downlink_bytes),
+            resets: over.resets.or(self.resets),
             uncounted_seconds: over.uncounted_seconds.or(self.uncounted_seconds),
         }
     }

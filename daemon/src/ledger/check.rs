@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::frame::{FRAME_HEADER, Frame, decode, field, whole_after};
+use super::frame::{FRAME_HEADER, Frame, decode, field, has_hole, whole_after};
 use super::heal::wrong_byte;
 use super::index::{Index, IndexError};
 use super::reader::{Frames, Reader, Tail};
@@ -260,7 +260,7 @@ impl Walk {
     fn tail(&mut self, file: &Path, bytes: &[u8], at: usize, why: Option<String>) {
         let rest = bytes.len() - at;
         let whole = rest >= FRAME_HEADER && rest - FRAME_HEADER >= field(&bytes[at..], 0) as usize;
-        match why.filter(|_| whole) {
+        match why.filter(|_| whole && !has_hole(&bytes[at..])) {
             Some(why) => self.damage(file, at as u64, format!("{why}; it is the last frame"), false),
             None => self.notes.push(format!(
                 "{}: a torn tail of {rest} bytes at {at}, which was never acknowledged; the next start cuts it",

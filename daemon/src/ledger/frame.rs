@@ -73,6 +73,16 @@ pub(super) fn checksum(length: &[u8], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(length), payload)
 }
 
+/// Zero bytes in a row that no frame has: its payload is text, and its length is not 0.
+const HOLE: usize = 16;
+
+/// Whether some of these bytes were never written: a file may have got its length before its bytes, and what is missing
+/// reads as zeros.
+pub(super) fn has_hole(bytes: &[u8]) -> bool {
+    let unwritten = |run: &[u8]| run.iter().all(|byte| *byte == 0);
+    unwritten(bytes) || bytes.windows(HOLE).any(unwritten)
+}
+
 /// A little-endian field of a frame's header.
 pub(super) fn field(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).map_or(0, |field| u32::from_le_bytes([field[0], field[1], field[2], field[3]]))

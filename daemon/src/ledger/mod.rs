@@ -34,13 +34,15 @@ pub use error::LedgerError;
 pub use frame::Frame;
 pub use index::{Ended, Index, IndexError};
 pub use queries::Queries;
+pub use replay::Found;
 pub use segment::{Cursor, JournalError, Position, VERSION};
 
 use crate::bundle::ExecutionId;
 use crate::medium::Medium;
-use crate::sequence::{Board, Execution, Record, Recorded};
+use crate::sequence::{Execution, Record, Recorded};
 use crate::time::BootTime;
 use journal::Journal;
+use replay::Sealed;
 use reserve::Reserve;
 
 /// Segments end here, so that what is forgotten can be given back bit by bit.
@@ -114,19 +116,6 @@ pub struct Ledger {
     _lock: File,
 }
 
-/// What start-up found.
-#[derive(Debug)]
-pub struct Found {
-    /// The state that the records amount to.
-    pub board: Board,
-    /// The boot in which the last daemon ran, if any ran.
-    pub last_boot: Option<Boot>,
-    /// The latest boot time of any record.
-    pub latest: BootTime,
-    /// What was mended, in words.
-    pub notes: Vec<String>,
-}
-
 impl Ledger {
     /// Opens or makes the ledger of a state directory and replays it.
     ///
@@ -173,10 +162,12 @@ impl Ledger {
             compaction_failed: 0,
             _lock: lock,
         };
-        let trusted = ledger.open_sealed_index(&mut notes)?;
-        let mut found = if trusted { ledger.replay(&mut notes)? } else { ledger.rebuild(&mut notes)? };
-        found.notes = notes;
-        Ok((ledger, found))
+        let sealed = ledger.open_sealed_index(&mut notes)?;
+        let found = match sealed {
+            Sealed::Trusted => ledger.replay(&mut notes)?,
+            Sealed::Broken | Sealed::Never => ledger.rebuild(&mut notes)?,
+        };
+        Ok((ledger, Found { left_well: sealed != Sealed::Never, notes, ..found }))
     }
 
     fn index(&self) -> Result<&Index, IndexError> {

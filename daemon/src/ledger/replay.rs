@@ -9,14 +9,56 @@ use super::index::{Index, IndexError};
 use super::past::entry;
 use super::reader::{Reader, Tail};
 use super::segment::Cursor;
-use super::{Boot, Found, Ledger, LedgerError, seal};
+use super::{Boot, Ledger, LedgerError, seal};
+use crate::sequence::record::Reset;
 use crate::sequence::{Board, Record, Recorded, apply};
+use crate::time::BootTime;
+
+/// What start-up found.
+#[derive(Debug)]
+pub struct Found {
+    /// The state that the records amount to.
+    pub board: Board,
+    /// The boot in which the last daemon ran, if any ran.
+    pub last_boot: Option<Boot>,
+    /// The latest boot time of any record.
+    pub latest: BootTime,
+    /// Whether the last daemon left in good order: it had sealed the index.
+    pub left_well: bool,
+    /// What was mended, in words.
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    /// The boot of a start with this identity, and the reset that the last daemon ended with, if it did not just leave.
+    /// After a boot our boot time goes on from the newest record, so that budgets keep what they have consumed.
+    #[must_use]
+    pub fn boot(&self, id: String) -> (Boot, Option<Reset>) {
+        let (offset_ms, reset) = match &self.last_boot {
+            None => (0, None),
+            Some(last) if last.id != id => (self.latest.as_millis(), Some(Reset::Boot)),
+            Some(last) => (last.offset_ms, (!self.left_well).then_some(Reset::Crash)),
+        };
+        (Boot { id, offset_ms }, reset)
+    }
+}
+
+/// The index that a start finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sealed {
+    /// It is as it was sealed, and open.
+    Trusted,
+    /// It was sealed, and is not as it was.
+    Broken,
+    /// The last daemon did not get to seal it.
+    Never,
+}
 
 impl Ledger {
     /// Opens the index if it is as it was sealed. The seal is taken off: from here on it changes.
-    pub(super) fn open_sealed_index(&mut self, notes: &mut Vec<String>) -> Result<bool, LedgerError> {
+    pub(super) fn open_sealed_index(&mut self, notes: &mut Vec<String>) -> Result<Sealed, LedgerError> {
         let why = match seal::look(&self.index_path, self.journal.end()) {
-            seal::Found::Nothing => return Ok(false),
+            seal::Found::Nothing => return Ok(Sealed::Never),
             seal::Found::Broken(why) => Some(why),
             seal::Found::Whole => None,
         };
@@ -26,13 +68,13 @@ impl Ledger {
             None => match Index::open(&self.index_path, self.medium.clone()) {
                 Ok(index) => {
                     self.index = Some(index);
-                    return Ok(true);
+                    return Ok(Sealed::Trusted);
                 }
                 Err(error) => crate::run::chain(&error),
             },
         };
         notes.push(format!("the index was not as it was left ({why}); it is made anew from the journal"));
-        Ok(false)
+        Ok(Sealed::Broken)
     }
 
     /// Makes the index anew from the journal.
@@ -74,7 +116,7 @@ impl Ledger {
         if let Some(boot) = &last_boot {
             self.index()?.set_boot(boot)?;
         }
-        Ok(Found { board, last_boot, latest: self.latest, notes: Vec::new() })
+        Ok(Found { board, last_boot, latest: self.latest, left_well: false, notes: Vec::new() })
     }
 
     /// What has ended was applied before, or its beginning is gone: its records are passed over.

@@ -20,6 +20,8 @@ pub enum State {
     Waiting,
     /// Waiting, and told not to start.
     Held,
+    /// It was running at too many resets in a row, and waits for an operator.
+    Quarantined,
     /// Its container is being made.
     Starting,
     /// Its process lives.
@@ -42,9 +44,10 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Waiting,
         Self::Held,
+        Self::Quarantined,
         Self::Starting,
         Self::Running,
         Self::Paused,
@@ -62,6 +65,7 @@ impl State {
         match self {
             Self::Waiting => "waiting",
             Self::Held => "held",
+            Self::Quarantined => "quarantined",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Paused => "paused",
@@ -158,6 +162,7 @@ pub fn step_state(execution: &Execution, index: usize) -> State {
 pub fn execution_state(execution: &Execution) -> State {
     match &execution.phase {
         Phase::Held => State::Held,
+        Phase::Quarantined => State::Quarantined,
         Phase::Ended { verdict, .. } => of_verdict(verdict),
         Phase::Settled { .. } => State::Running,
         Phase::Open => {
@@ -208,7 +213,7 @@ fn exit_text(exit: &Exit) -> String {
     }
 }
 
-/// What it means that Podman no longer has a container that was started.
+/// What it means that Podman no longer has a container that was started, or does not know of its process.
 #[must_use]
 pub fn of_loss(told: Option<StopCause>) -> Verdict {
     let after = match told {
@@ -217,8 +222,34 @@ pub fn of_loss(told: Option<StopCause>) -> Verdict {
         Some(StopCause::Gang) => " after it was told to end with its gang",
         None => "",
     };
-    let message = format!("its container was removed by somebody else{after}; how it ended cannot be known");
+    let message = format!(
+        "its container was removed, or podman was killed while it started it{after}; how it ended cannot be known"
+    );
     Verdict::Failed(Reason::new(Name::Lost, message))
+}
+
+/// What the quarantine of its execution means for a job that was alive.
+#[must_use]
+pub fn of_quarantine(told: Option<StopCause>) -> Verdict {
+    let after = match told {
+        Some(StopCause::Timeout) => " after max_duration ran out",
+        Some(StopCause::Operator) => " after an operator stopped it",
+        Some(StopCause::Gang) => " after it was told to end with its gang",
+        None => "",
+    };
+    let message = format!("ended{after} because its execution went into quarantine");
+    Verdict::Failed(Reason::new(Name::Quarantined, message))
+}
+
+/// Why an execution is in quarantine, if it is, and the way out.
+#[must_use]
+pub fn quarantine(execution: &Execution) -> Option<Reason> {
+    let (id, resets) = (execution.plan.execution, execution.resets);
+    let message = format!(
+        "it was running at {resets} resets of board or daemon in a row and may be what makes them; \
+         `perigee release {id}` tries again, `perigee stop {id}` ends it"
+    );
+    (execution.phase == Phase::Quarantined).then(|| Reason::new(Name::Quarantined, message))
 }
 
 /// What it means for a job that its step's budget ran out: what cannot have run failed, the rest is unknown.

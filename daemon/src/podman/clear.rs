@@ -38,6 +38,13 @@ pub(super) async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Re
         Ok(found) if found.is_anothers(rest.ledger) => Ok(console::kept(rest.kept)),
         Ok(found) => clear_found(endpoint, rest, found).await?,
         Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
+        // A Podman that was killed amid a removal has a container that it cannot look at. A removal was asked for only
+        // when the output was safe, and what holds it is the name.
+        Err(ApiError::Refused { message, .. }) if rest.kept.exists() && rest.disposal == Disposal::Remove => {
+            tracing::warn!(container = rest.name, %message, "removing a container that podman cannot look at");
+            endpoint.remove(rest.name).await?;
+            Ok(console::kept(rest.kept))
+        }
         Err(error) => return Err(error),
     };
     if let Some(group) = group.filter(|_| logs.is_ok()) {

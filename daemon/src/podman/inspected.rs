@@ -104,6 +104,12 @@ impl InspectedState {
         self.started_at > jiff::Timestamp::UNIX_EPOCH
     }
 
+    /// Whether all is made and its process has not lived yet.
+    #[must_use]
+    pub fn is_initialised(&self) -> bool {
+        self.status == "initialized"
+    }
+
     /// Whether its process has lived and ended, so that its exit code means something.
     #[must_use]
     pub fn has_ended(&self) -> bool {

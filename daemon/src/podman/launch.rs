@@ -1,6 +1,10 @@
-//! Starts initialised containers: looks at all of them, then starts them back to back.
+//! Starts containers that were prepared, all members of a unit at once: each once, whatever becomes of the answers.
 //!
-//! Must not: start a container that has started, or that may be about to.
+//! A start that was not answered may have started a process that Podman does not know of, because it was killed between
+//! the two. Such a container looks as if it had only been prepared, or was cleaned up since and looks as if it were new:
+//! Podman would run it again. So only one that is as it was prepared is started, and when a second start is refused, the
+//! first may have done it.
+//! Must not: start what may have lived.
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -34,14 +38,15 @@ impl Driver {
         }
         let starts = stream::iter(ready).map(|(attempt, container)| async move {
             let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
-            if let Some(report) = self.start(endpoint, attempt, &container).await {
+            if let Some(report) = self.start(endpoint, attempt, &container, occasion).await {
                 self.tell(attempt, report).await;
             }
         });
         starts.for_each_concurrent(AT_ONCE, |start| start).await;
     }
 
-    /// Those of these containers that are there and have not started; the others are told of.
+    /// Those of these containers that are there and have not started; the others are told of. All are looked at before
+    /// any is started.
     async fn not_started(
         &self,
         execution: &Execution,
@@ -53,9 +58,9 @@ impl Driver {
             let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(&container)).await;
             let report = match found? {
                 Ok(found) if found.state.has_started() => Report::Started,
-                Ok(_) => return Some((attempt, container)),
+                Ok(found) if found.state.is_initialised() => return Some((attempt, container)),
                 Err(ApiError::NotFound(_)) if occasion == Occasion::Decided => Report::NotStarted(gone()),
-                Err(ApiError::NotFound(_)) => Report::Lost,
+                Ok(_) | Err(ApiError::NotFound(_)) => Report::Lost,
                 Err(error) => Report::NotStarted(failure::reason(&error)),
             };
             self.tell(attempt, report).await;
@@ -64,34 +69,38 @@ impl Driver {
         join_all(looks).await.into_iter().flatten().collect()
     }
 
-    /// Starts a container. When the answer to that is lost, inspect says whether its process has lived.
-    async fn start(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        let Err(error) = endpoint.start(container).await else {
-            return Some(Report::Started);
-        };
-        let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) if error.unreachable() => return self.start_again(endpoint, attempt, container).await,
-            Ok(_) => Report::NotStarted(failure::reason(&error)),
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(_) => Report::NotStarted(failure::reason(&error)),
-        })
-    }
-
-    /// A start that was not answered may still be on its way: only when it has had its time, a second one is safe.
-    async fn start_again(&self, endpoint: &Endpoint, attempt: AttemptId, container: &str) -> Option<Report> {
-        tokio::time::sleep(SETTLE).await;
-        let found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
-        Some(match found {
-            Ok(found) if found.state.has_started() => Report::Started,
-            Ok(_) => match endpoint.start(container).await {
-                Ok(()) => Report::Started,
-                Err(again) => Report::NotStarted(failure::reason(&again)),
-            },
-            Err(ApiError::NotFound(_)) => Report::Lost,
-            Err(error) => Report::NotStarted(failure::reason(&error)),
-        })
+    /// Starts a container. When the answer to that is lost, inspect says whether its process has lived; it is started
+    /// again only when the first start, which may still be on its way, has had its time.
+    async fn start(
+        &self,
+        endpoint: &Endpoint,
+        attempt: AttemptId,
+        container: &str,
+        occasion: Occasion,
+    ) -> Option<Report> {
+        // Whether an earlier start may have done it.
+        let mut in_doubt = occasion == Occasion::Resumed;
+        loop {
+            let Err(error) = endpoint.start(container).await else {
+                return Some(Report::Started);
+            };
+            let mut found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
+            if error.unreachable() && found.as_ref().is_ok_and(|found| !found.state.has_started()) {
+                tokio::time::sleep(SETTLE).await;
+                found = self.answered(endpoint, launching(attempt), || endpoint.inspect(container)).await?;
+            }
+            return Some(match found {
+                Ok(found) if found.state.has_started() => Report::Started,
+                Ok(found) if error.unreachable() && found.state.is_initialised() => {
+                    in_doubt = true;
+                    continue;
+                }
+                Ok(_) if in_doubt || error.unreachable() => Report::Lost,
+                Ok(_) => Report::NotStarted(failure::reason(&error)),
+                Err(ApiError::NotFound(_)) => Report::Lost,
+                Err(_) => Report::NotStarted(failure::reason(&error)),
+            });
+        }
     }
 }
 

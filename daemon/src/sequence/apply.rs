@@ -8,6 +8,7 @@ use super::job;
 use super::record::{Record, Recorded, Repeat};
 use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Step, StepState};
 use crate::bundle::ExecutionId;
+use crate::outcome;
 use crate::plan::{self, Plan, Work};
 use crate::reason::{Name, Reason};
 use crate::time::Timestamp;
@@ -66,14 +67,17 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
     match &recorded.record {
         Record::Accepted { .. } | Record::Purged => return Err(Illegal::new(recorded, &execution.phase)),
         Record::Released => match execution.phase {
-            Phase::Held => execution.phase = Phase::Open,
+            Phase::Held | Phase::Quarantined => (execution.phase, execution.resets) = (Phase::Open, 0),
             Phase::Open | Phase::Settled { .. } | Phase::Ended { .. } => {
                 return Err(Illegal::new(recorded, &execution.phase));
             }
         },
+        Record::Interrupted { .. } | Record::Quarantined => interrupt(execution, recorded)?,
         Record::Halted { halt } => execution.halt = Some(halt.clone()),
         Record::Settled { verdict } => match execution.phase {
-            Phase::Held | Phase::Open => execution.phase = Phase::Settled { verdict: verdict.clone(), at },
+            Phase::Held | Phase::Open | Phase::Quarantined => {
+                execution.phase = Phase::Settled { verdict: verdict.clone(), at };
+            }
             Phase::Settled { .. } | Phase::Ended { .. } => return Err(Illegal::new(recorded, &execution.phase)),
         },
         Record::Ended => end(execution, recorded)?,
@@ -82,8 +86,14 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         | Record::StepHeld { step }
         | Record::StepReleased { step }
         | Record::StepReading { step } => {
-            let step = step_mut(execution, *step, recorded)?;
-            advance_step(step, recorded)?;
+            let known = step_mut(execution, *step, recorded)?;
+            let active = matches!(known.state, StepState::Active { .. });
+            advance_step(known, recorded)?;
+            // An errand that came to its end: whatever made the resets, it was not this.
+            let ended = known.state.verdict().is_some();
+            if active && ended && execution.plan.steps[*step].is_errand() {
+                execution.resets = 0;
+            }
         }
         Record::StepTaken { step, pieces } => take(execution, *step, pieces.as_deref(), recorded)?,
         Record::UnitRequeued { step, unit, cause, pause_ms } => {
@@ -105,10 +115,44 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         | Record::JobStopping { step, job, .. }
         | Record::JobEnded { step, job, .. }
         | Record::JobCleared { step, job, .. } => {
-            let Some(known) = execution.steps.get_mut(*step).and_then(|step| step.jobs.get_mut(*job)) else {
-                return Err(Illegal::new(recorded, &"without that job"));
-            };
-            job::advance(known, recorded)?;
+            advance_job(execution, (*step, *job), recorded)?;
+        }
+    }
+    Ok(())
+}
+
+fn advance_job(
+    execution: &mut Execution,
+    (step, job): (usize, usize),
+    recorded: &Recorded,
+) -> Result<(), Box<Illegal>> {
+    let Some(known) = execution.steps.get_mut(step).and_then(|step| step.jobs.get_mut(job)) else {
+        return Err(Illegal::new(recorded, &"without that job"));
+    };
+    job::advance(known, recorded)?;
+    // Nor was it a process that came to its end.
+    if matches!(recorded.record, Record::JobEnded { exit: Some(_), .. }) {
+        execution.resets = 0;
+    }
+    Ok(())
+}
+
+/// It was running at a reset; or at one too many, and waits: what was under way for it is to be done anew.
+fn interrupt(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal>> {
+    if execution.phase != Phase::Open {
+        return Err(Illegal::new(recorded, &execution.phase));
+    }
+    if recorded.record != Record::Quarantined {
+        execution.resets = execution.resets.saturating_add(1);
+        return Ok(());
+    }
+    execution.phase = Phase::Quarantined;
+    for (planned, step) in execution.plan.steps.iter().zip(&mut execution.steps) {
+        if planned.is_errand() && matches!(step.state, StepState::Active { .. }) {
+            step.state = StepState::Waiting;
+        }
+        if step.input == Input::Reading && step.state.verdict().is_none() {
+            step.input = Input::Unread;
         }
     }
     Ok(())
@@ -124,7 +168,9 @@ fn end(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box<Illegal
             execution.phase = Phase::Ended { verdict: verdict.clone(), at: *at };
             Ok(())
         }
-        phase @ (Phase::Held | Phase::Open | Phase::Ended { .. }) => Err(Illegal::new(recorded, phase)),
+        phase @ (Phase::Held | Phase::Open | Phase::Quarantined | Phase::Ended { .. }) => {
+            Err(Illegal::new(recorded, phase))
+        }
     }
 }
 
@@ -184,7 +230,7 @@ fn fan_out(plan: &Plan, step: usize, pieces: &[String]) -> Option<Vec<plan::Plan
     plan::expand(std::slice::from_ref(&*fan_out.template), &plan::Expansion::Commands(&commands)).ok()
 }
 
-/// Every job of a unit gets another attempt; all of them are over.
+/// Every job of a unit gets another attempt; all of them are over, or a quarantine ends them.
 fn requeue(
     execution: &mut Execution,
     (index, unit): (usize, usize),
@@ -199,18 +245,23 @@ fn requeue(
         return Err(Illegal::new(recorded, &step.state));
     }
     let jobs = &mut step.jobs[members];
-    if let Some(open) = jobs.iter().find(|job| !job.ended()) {
+    let over = |job: &&Job| job.ended() || (cause == Repeat::Quarantine && job.alive());
+    if let Some(open) = jobs.iter().find(|job| !over(job)) {
         return Err(Illegal::new(recorded, open));
     }
     let due =
         Timestamp { wall: recorded.at.wall, boot: recorded.at.boot.after(std::time::Duration::from_millis(pause_ms)) };
     for job in jobs {
+        if job.alive() {
+            job.state = job::ended(job, recorded.at, &outcome::of_quarantine(None), None);
+        }
         let JobState::Ended { verdict, run, remains, .. } = &job.state else { continue };
         let reason = verdict.reason().cloned();
         let reason = reason.unwrap_or_else(|| Reason::new(Name::GroupMember, "its gang is attempted once more"));
         job.state = JobState::Requeued { due, reason, run: run.clone(), remains: remains.clone(), hold: Hold::Free };
-        if cause == Repeat::PowerLoss {
-            job.reruns += 1;
+        match cause {
+            Repeat::Retry => {}
+            Repeat::PowerLoss | Repeat::Quarantine => job.reruns += 1,
         }
     }
     Ok(())

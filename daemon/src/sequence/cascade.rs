@@ -2,6 +2,7 @@
 //!
 //! Must not: look at the event; a replayed state must draw the same consequences.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::apply::Illegal;
@@ -40,7 +41,7 @@ impl Draft<'_> {
                 (0..execution.steps.len()).try_for_each(|step| self.end_step(id, step))?;
                 return self.settle(id);
             }
-            Phase::Held | Phase::Open => {}
+            Phase::Held | Phase::Open | Phase::Quarantined => {}
             Phase::Settled { .. } | Phase::Ended { .. } => return Ok(()),
         }
         for (step, unit, cause, pause_ms) in gate::repeats(&execution) {
@@ -95,7 +96,15 @@ impl Draft<'_> {
             return self.start_group(&execution, group);
         }
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
-            return self.advance_unit(&execution, &members(&execution, group));
+            // What has run is over; the others are alive, or attempted once more after a quarantine.
+            let open = |(step, job): &(usize, usize)| {
+                !matches!(execution.steps[*step].jobs[*job].state, JobState::Ended { run: Some(_), .. })
+            };
+            let members: Vec<(usize, usize)> = members(&execution, group).into_iter().filter(open).collect();
+            return match members.iter().any(|(step, job)| is_requeued(&execution.steps[*step].jobs[*job])) {
+                true => self.restart_group(&execution, &members),
+                false => self.advance_unit(&execution, &members),
+            };
         }
         // A member ended before its start: all or nothing, so those that still wait never start.
         let waiting = group.filter(|step| execution.steps[*step].state.verdict().is_none());
@@ -123,7 +132,8 @@ impl Draft<'_> {
         let waits = |job: &Job| job.state == JobState::Waiting && job.ahead != Ahead::Owed;
         let wanted = members(execution, group.clone());
         let free = wanted.iter().all(|(step, job)| waits(&execution.steps[*step].jobs[*job]));
-        if !free || !gate::has_room(execution, wanted.len()) || self.conflict(execution, &wanted)? {
+        let closed = !free || execution.phase != Phase::Open;
+        if closed || !gate::has_room(execution, wanted.len()) || self.conflict(execution, &wanted)? {
             return Ok(());
         }
         for step in group {
@@ -131,6 +141,35 @@ impl Draft<'_> {
             for job in 0..execution.steps[step].jobs.len() {
                 self.prepare(id, (step, job), execution.steps[step].jobs[job].attempt + 1)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What a quarantine ended of a merge group starts together once more.
+    fn restart_group(&mut self, execution: &Execution, members: &[(usize, usize)]) -> Result<(), Illegal> {
+        let id = execution.plan.execution;
+        let known = |(step, job): &(usize, usize)| &execution.steps[*step].jobs[*job];
+        let halts = |(step, _): &(usize, usize)| gate::halt_for(execution, *step).map(|halt| (*step, halt));
+        let halted: BTreeMap<usize, &Halt> = members.iter().filter_map(halts).collect();
+        if !halted.is_empty() {
+            return halted
+                .into_iter()
+                .try_for_each(|(step, halt)| self.halt_step(execution, step, &gate::halted(halt)));
+        }
+        if members.iter().any(|member| known(member).ended()) {
+            let reason = || Reason::new(Name::GroupMember, "another pod of its group was ended before it started");
+            return members.iter().filter(|member| is_requeued(known(member))).try_for_each(|(step, job)| {
+                let verdict = Verdict::Skipped(reason());
+                self.record(id, Record::JobEnded { step: *step, job: *job, verdict, exit: None })
+            });
+        }
+        let ready = members.iter().all(|member| gate::may_repeat(known(member), self.now));
+        let closed = !ready || execution.phase != Phase::Open;
+        if closed || !gate::has_room(execution, members.len()) || self.conflict(execution, members)? {
+            return Ok(());
+        }
+        for (step, job) in members {
+            self.prepare(id, (*step, *job), known(&(*step, *job)).attempt + 1)?;
         }
         Ok(())
     }
@@ -214,13 +253,13 @@ impl Draft<'_> {
             let members = execution.plan.steps[step].unit(unit);
             match turn {
                 Turn::Skip(verdict) => {
-                    for job in members {
+                    for job in members.filter(|job| !execution.steps[step].jobs[*job].ended()) {
                         self.record(id, Record::JobEnded { step, job, verdict: verdict.clone(), exit: None })?;
                     }
                 }
                 Turn::Start => {
                     let wanted: Vec<(usize, usize)> = members.clone().map(|job| (step, job)).collect();
-                    if self.conflict(execution, &wanted)? {
+                    if execution.phase != Phase::Open || self.conflict(execution, &wanted)? {
                         continue;
                     }
                     if !std::mem::replace(&mut active, true) {
@@ -275,6 +314,10 @@ impl Draft<'_> {
         self.effect(Effect::Report(id));
         Ok(())
     }
+}
+
+fn is_requeued(job: &Job) -> bool {
+    matches!(job.state, JobState::Requeued { .. })
 }
 
 /// The jobs of steps that start together.

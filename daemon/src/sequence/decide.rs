@@ -50,7 +50,7 @@ pub fn decide(board: &Board, event: Event, now: Timestamp) -> Result<Decision, R
         Event::OutputRead { execution, step, outputs } => draft.output_read(execution, step, outputs)?,
         Event::Filed(execution) => draft.filed(execution)?,
         Event::TimePassed(away) => draft.time_passed(&away)?,
-        Event::Rebooted => draft.rebooted()?,
+        Event::Reset { cause, limit } => draft.reset(cause, limit)?,
     }
     draft.cascade()?;
     Ok(draft.decision)
@@ -192,7 +192,7 @@ impl Draft<'_> {
     fn filed(&mut self, id: ExecutionId) -> Result<(), Refusal> {
         match self.get(id).map(|known| &known.phase) {
             Some(Phase::Settled { .. }) => Ok(self.record(id, Record::Ended)?),
-            Some(Phase::Held | Phase::Open | Phase::Ended { .. }) | None => {
+            Some(Phase::Held | Phase::Open | Phase::Quarantined | Phase::Ended { .. }) | None => {
                 Err(Refusal::Late(format!("the report of {id}")))
             }
         }
@@ -238,37 +238,10 @@ impl Draft<'_> {
         let attempt = AttemptId { execution: execution.plan.execution, step, job, attempt: known.attempt };
         self.end_job(attempt, verdict, None)
     }
-
-    fn rebooted(&mut self) -> Result<(), Refusal> {
-        for id in self.live() {
-            let Some(execution) = self.get(id).cloned() else { continue };
-            for (step, part) in execution.steps.iter().enumerate() {
-                for (job, known) in part.jobs.iter().enumerate() {
-                    let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
-                    match &known.state {
-                        JobState::Preparing | JobState::Prepared { .. } => {
-                            self.record(id, Record::JobPreparing { step, job, attempt: known.attempt })?;
-                        }
-                        JobState::Launching { .. }
-                        | JobState::Running { .. }
-                        | JobState::Paused { .. }
-                        | JobState::Stopping { .. } => {
-                            let reason =
-                                Reason::new(Name::LostPower, "the board lost power or booted while the pod ran");
-                            self.end_job(attempt, Verdict::Failed(reason), None)?;
-                        }
-                        JobState::Waiting | JobState::Held if known.ahead.stands() => self.withdraw(id, (step, job))?,
-                        JobState::Waiting | JobState::Held | JobState::Ended { .. } | JobState::Requeued { .. } => {}
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Why a job was told to end, if it was.
-fn stop_cause(state: Option<&JobState>) -> Option<StopCause> {
+pub(super) fn stop_cause(state: Option<&JobState>) -> Option<StopCause> {
     match state? {
         JobState::Stopping { cause, .. } => Some(*cause),
         JobState::Launching { stop, .. } => stop.map(|(cause, _)| cause),

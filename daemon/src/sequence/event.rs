@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::record::Reset;
 use super::state::{AttemptId, Exit, JobState, Logs, Output};
 use crate::bundle::{ExecutionId, NodeName};
 use crate::plan::Plan;
@@ -56,8 +57,13 @@ pub enum Event {
     Filed(ExecutionId),
     /// A deadline may have passed.
     TimePassed(Away),
-    /// The board booted since the last record.
-    Rebooted,
+    /// The daemon begins anew after a reset.
+    Reset {
+        /// Of what.
+        cause: Reset,
+        /// What was running at so many resets in a row goes into quarantine; 0: nothing ever does.
+        limit: u32,
+    },
 }
 
 /// What is known of an attempt.

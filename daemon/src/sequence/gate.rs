@@ -3,7 +3,7 @@
 //! Must not: record; `cascade` does.
 
 use super::record::Repeat;
-use super::state::{Ahead, Execution, Halt, Hold, JobState, Remains, StepState, Verdict};
+use super::state::{Ahead, Execution, Halt, Hold, Job, JobState, Remains, StepState, Verdict};
 use crate::bundle::StepId;
 use crate::bundle::document::OnFailure;
 use crate::bundle::flow::OnPowerLoss;
@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 
 /// Attempts of one unit that power may cut short before its step fails for good.
 pub const RERUNS_MAX: u32 = 3;
+
+/// Why the rest of a gang does not start.
+const BROKEN: &str = "another pod of its gang was ended before it started";
 
 /// Whether a step may start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,21 +84,12 @@ pub(super) fn turns(execution: &Execution, step: usize, now: Timestamp) -> Vec<(
     for unit in 0..planned.units() {
         let jobs = &known.jobs[planned.unit(unit)];
         let waiting = jobs.iter().all(|job| job.state == JobState::Waiting && job.ahead != Ahead::Owed);
-        let repeated = jobs.iter().all(|job| match &job.state {
-            JobState::Requeued { due, remains, hold, .. } => {
-                due.boot <= now.boot && *remains != Remains::Owed && *hold == Hold::Free
-            }
-            JobState::Waiting
-            | JobState::Held
-            | JobState::Preparing
-            | JobState::Prepared { .. }
-            | JobState::Launching { .. }
-            | JobState::Running { .. }
-            | JobState::Paused { .. }
-            | JobState::Stopping { .. }
-            | JobState::Ended { .. } => false,
-        });
-        let gate = if waiting { of_unit(execution, step, unit) } else { Gate::Open };
+        let repeated = jobs.iter().all(|job| may_repeat(job, now));
+        let gate = match waiting {
+            _ if is_broken(jobs) => Gate::Skip(Verdict::Skipped(Reason::new(Name::GroupMember, BROKEN))),
+            true => of_unit(execution, step, unit),
+            false => Gate::Open,
+        };
         match gate {
             Gate::Skip(verdict) => turns.push((unit, Turn::Skip(verdict))),
             Gate::Open if (waiting || repeated) && room > 0 => {
@@ -106,6 +100,29 @@ pub(super) fn turns(execution: &Execution, step: usize, now: Timestamp) -> Vec<(
         }
     }
     turns
+}
+
+/// Whether a unit can never start, because one of its members was ended while none of it was alive.
+fn is_broken(jobs: &[Job]) -> bool {
+    jobs.iter().any(Job::ended) && !jobs.iter().all(Job::ended) && !jobs.iter().any(Job::alive)
+}
+
+/// Whether another attempt of a job is due and may start.
+pub(super) fn may_repeat(job: &Job, now: Timestamp) -> bool {
+    match &job.state {
+        JobState::Requeued { due, remains, hold, .. } => {
+            due.boot <= now.boot && *remains != Remains::Owed && *hold == Hold::Free
+        }
+        JobState::Waiting
+        | JobState::Held
+        | JobState::Preparing
+        | JobState::Prepared { .. }
+        | JobState::Launching { .. }
+        | JobState::Running { .. }
+        | JobState::Paused { .. }
+        | JobState::Stopping { .. }
+        | JobState::Ended { .. } => false,
+    }
 }
 
 /// Whether a unit may start, as far as the units at its position decide.
@@ -153,7 +170,7 @@ fn alive(execution: &Execution, step: usize) -> usize {
     if !matches!(known.state, StepState::Active { .. }) {
         return 0;
     }
-    (0..planned.units()).filter(|unit| known.jobs[planned.unit(*unit)].iter().any(super::state::Job::alive)).count()
+    (0..planned.units()).filter(|unit| known.jobs[planned.unit(*unit)].iter().any(Job::alive)).count()
 }
 
 /// Whether the outputs that decide about a step are kept already.
@@ -208,12 +225,13 @@ pub(super) fn failed_stop(execution: &Execution) -> Option<StepId> {
     };
     (0..execution.steps.len()).find_map(|step| {
         let (planned, known) = (&execution.plan.steps[step], &execution.steps[step]);
+        let of_units =
+            || (0..planned.units()).any(|unit| final_verdict(execution, step, unit).as_ref().is_some_and(stops));
         let failed = match &known.state {
-            StepState::Waiting | StepState::Held => false,
+            // Job by job it was ended before its start: it is over.
+            StepState::Waiting | StepState::Held => known.jobs.iter().all(Job::ended) && of_units(),
             StepState::Ended { verdict, .. } => stops(verdict),
-            StepState::Active { .. } => {
-                (0..planned.units()).any(|unit| final_verdict(execution, step, unit).as_ref().is_some_and(stops))
-            }
+            StepState::Active { .. } => of_units(),
         };
         (failed && planned.on_failure == OnFailure::Stop).then(|| planned.id.clone())
     })

@@ -95,6 +95,8 @@ fn next(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
         | Record::JobCleared { .. } => lived(job, recorded),
         Record::Accepted { .. }
         | Record::Released
+        | Record::Interrupted { .. }
+        | Record::Quarantined
         | Record::Halted { .. }
         | Record::StepStarted { .. }
         | Record::StepEnded { .. }
@@ -226,7 +228,7 @@ fn stopping(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
     })
 }
 
-fn ended(job: &Job, at: Timestamp, verdict: &Verdict, exit: Option<&Exit>) -> JobState {
+pub(super) fn ended(job: &Job, at: Timestamp, verdict: &Verdict, exit: Option<&Exit>) -> JobState {
     let run = |container: &String, started| Some(Run { container: container.clone(), started, exit: exit.cloned() });
     let (run, remains) = match &job.state {
         JobState::Running { container, started }

@@ -3,7 +3,7 @@
 //! state: live and on recovery alike. [`resume`] names the effects that a restarted daemon still owes.
 //!
 //! A job's life is drawn in `job`. A step is `Waiting` (`Held`), `Active` or `Ended`; an execution `Held`, `Open`,
-//! `Settled` (its report is due) or `Ended`.
+//! `Quarantined`, `Settled` (its report is due) or `Ended`.
 //! Must not: do anything, know Podman, read a clock.
 
 pub mod ahead;
@@ -20,6 +20,7 @@ mod job;
 mod judge;
 pub mod orphan;
 pub mod record;
+mod reset;
 pub mod resume;
 pub mod state;
 mod unit;

@@ -35,8 +35,16 @@ pub enum Record {
         /// Whether it waits for `release`.
         held: bool,
     },
-    /// The hold was lifted.
+    /// The hold or the quarantine was lifted.
     Released,
+    /// It was running when there was a reset.
+    Interrupted {
+        /// Which.
+        cause: Reset,
+    },
+    /// It was running at too many resets in a row: nothing of it starts before `release`. Errands and readings that were
+    /// under way are to be done anew then.
+    Quarantined,
     /// Nothing of it starts any more.
     Halted {
         /// Why.
@@ -241,4 +249,16 @@ pub enum Repeat {
     Retry,
     /// Power was lost, and its step says `on_power_loss: rerun`.
     PowerLoss,
+    /// Its execution went into quarantine, which ended what was alive of it.
+    Quarantine,
+}
+
+/// What makes the daemon begin anew without having left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reset {
+    /// The board booted.
+    Boot,
+    /// The daemon died: killed or by a fault, in the same boot.
+    Crash,
 }

@@ -33,6 +33,9 @@ pub struct Execution {
     pub phase: Phase,
     /// Why nothing of it starts any more, when that is so.
     pub halt: Option<Halt>,
+    /// Resets in a row at which it was running: since the first of them nothing of it was seen to end.
+    #[serde(default)]
+    pub resets: u32,
     /// One for each planned step.
     pub steps: Vec<Step>,
 }
@@ -45,6 +48,8 @@ pub enum Phase {
     Held,
     /// Its steps wait, run or end.
     Open,
+    /// It was running at too many resets in a row: it waits for `release`.
+    Quarantined,
     /// Every step has ended and nothing of it is left on the nodes; its report is due.
     Settled {
         /// How it ended.
@@ -284,7 +289,7 @@ impl Execution {
             |jobs: usize| Step { state: StepState::Waiting, input: Input::Unread, jobs: vec![Job::waiting(); jobs] };
         let steps = plan.steps.iter().map(|planned| step(planned.jobs().len())).collect();
         let phase = if held { Phase::Held } else { Phase::Open };
-        Self { plan, received, phase, halt: None, steps }
+        Self { plan, received, phase, halt: None, resets: 0, steps }
     }
 
     /// The job of an attempt, if that attempt is its current one.

@@ -153,7 +153,10 @@ pub(super) fn disposal(execution: &Execution, step: usize, job: usize) -> Dispos
         Verdict::Failed(reason) | Verdict::Unknown(reason) => matches!(reason.name, Name::Exit | Name::Oom),
         Verdict::Skipped(_) => false,
     });
-    let ran = known.is_some_and(|job| matches!(job.state, JobState::Ended { run: Some(_), .. }));
+    // What a quarantine ended was cleared for another attempt.
+    let withdrawn = |verdict: &Verdict| verdict.reason().is_some_and(|reason| reason.name == Name::Quarantined);
+    let ran = known
+        .is_some_and(|job| matches!(&job.state, JobState::Ended { run: Some(_), verdict, .. } if !withdrawn(verdict)));
     match gang.clean {
         Clean::None if ran => Disposal::Keep,
         Clean::Running if ran && by_itself => Disposal::Keep,

@@ -95,7 +95,7 @@ impl Draft<'_> {
     fn whole(&mut self, execution: &Execution, verb: Verb) -> Result<bool, Illegal> {
         let id = execution.plan.execution;
         match verb {
-            Verb::Release if execution.phase == Phase::Held => {
+            Verb::Release if matches!(execution.phase, Phase::Held | Phase::Quarantined) => {
                 self.record(id, Record::Released)?;
                 Ok(true)
             }
@@ -307,6 +307,9 @@ fn state_of(execution: &Execution, member: Member) -> String {
     };
     match (state, &execution.phase) {
         (outcome::State::Waiting, Phase::Held) => "held with its execution".to_owned(),
+        (outcome::State::Waiting | outcome::State::Requeued, Phase::Quarantined) => {
+            "in quarantine with its execution".to_owned()
+        }
         _ => state.as_str().to_owned(),
     }
 }

@@ -47,7 +47,7 @@ fn tail(left_out: usize) -> String {
 fn rank(state: State) -> u8 {
     match state {
         State::Unknown => 0,
-        State::Failed => 1,
+        State::Failed | State::Quarantined => 1,
         State::Paused | State::Held | State::RequeuedHeld => 2,
         State::Requeued => 3,
         State::Running | State::Starting => 4,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ExecutionStatus;
 use crate::outcome;
 use crate::plan::Plan;
-use crate::sequence::record::Repeat;
+use crate::sequence::record::{Repeat, Reset};
 use crate::sequence::state::{Halt, StopCause};
 use crate::sequence::{Record, Recorded};
 
@@ -110,6 +110,17 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
             (execution.to_string(), "accepted".to_owned(), Some(detail))
         }
         Record::Released => (execution.to_string(), "released".to_owned(), None),
+        Record::Interrupted { cause } => {
+            let what = match cause {
+                Reset::Boot => "the board booted while it was running",
+                Reset::Crash => "the daemon died while it was running",
+            };
+            (execution.to_string(), "interrupted".to_owned(), Some(what.to_owned()))
+        }
+        Record::Quarantined => {
+            let why = "it was running at too many resets in a row; `release` tries again";
+            (execution.to_string(), "quarantined".to_owned(), Some(why.to_owned()))
+        }
         Record::Halted { halt: Halt::Operator } => {
             (execution.to_string(), "halted".to_owned(), Some("by an operator".to_owned()))
         }
@@ -139,6 +150,7 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
             let why = match cause {
                 Repeat::Retry => "it failed",
                 Repeat::PowerLoss => "power was lost",
+                Repeat::Quarantine => "its execution went into quarantine",
             };
             let detail =
                 format!("{why}; next attempt in {:.1} s", std::time::Duration::from_millis(*pause_ms).as_secs_f64());

@@ -233,7 +233,7 @@ pub struct Around<'a> {
 #[must_use]
 pub fn status(execution: &Execution, around: Option<Around<'_>>) -> ExecutionStatus {
     let (verdict, ended_at) = match &execution.phase {
-        Phase::Held | Phase::Open | Phase::Settled { .. } => (None, None),
+        Phase::Held | Phase::Open | Phase::Quarantined | Phase::Settled { .. } => (None, None),
         Phase::Ended { verdict, at, .. } => (Some(verdict), Some(at.wall)),
     };
     let steps: Vec<StepStatus> = (0..execution.steps.len()).map(|step| step_status(execution, step, around)).collect();
@@ -248,7 +248,7 @@ pub fn status(execution: &Execution, around: Option<Around<'_>>) -> ExecutionSta
             Some(reason) => reason.message.clone(),
             None => "execution has run successfully".to_owned(),
         }),
-        reason: verdict.and_then(|verdict| verdict.reason().cloned()),
+        reason: verdict.and_then(|verdict| verdict.reason().cloned()).or_else(|| outcome::quarantine(execution)),
         waiting_for: execution_waits(execution, &steps),
         received_at: execution.received.wall,
         started_at: execution.started().map(|at| at.wall),
@@ -266,7 +266,8 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
         StepState::Ended { since, at, .. } => (*since, Some(*at)),
     };
     let reason = verdict.and_then(|verdict| verdict.reason().cloned());
-    let state = held_or(outcome::step_state(execution, index), execution.phase == Phase::Held);
+    let kept = matches!(execution.phase, Phase::Held | Phase::Quarantined);
+    let state = held_or(outcome::step_state(execution, index), kept);
     let (edges, now) = (Edges::of(&execution.plan, index), around.map(|around| around.now));
     let job = |job: usize| JobStatus {
         children: edges.children(execution, planned.jobs()[job].unit as usize),
@@ -300,9 +301,13 @@ fn step_status(execution: &Execution, index: usize, around: Option<Around<'_>>) 
     }
 }
 
-/// What waits in a held execution is held, too.
-fn held_or(state: State, held: bool) -> State {
-    if held && state == State::Waiting { State::Held } else { state }
+/// What waits in an execution that waits for its release is held, too.
+fn held_or(state: State, kept: bool) -> State {
+    match (kept, state == State::Waiting, state == State::Requeued) {
+        (true, true, _) => State::Held,
+        (true, _, true) => State::RequeuedHeld,
+        _ => state,
+    }
 }
 
 fn kind(planned: &PlannedStep) -> &'static str {

@@ -11,7 +11,7 @@ use crate::sequence::state::{Ahead, Execution, Input, JobState, Phase, StepState
 
 pub(super) fn execution_waits(execution: &Execution, steps: &[StepStatus]) -> Option<String> {
     match &execution.phase {
-        Phase::Held => Some("release by an operator".to_owned()),
+        Phase::Held | Phase::Quarantined => Some("release by an operator".to_owned()),
         Phase::Settled { .. } => Some("its report to be put into the outbox".to_owned()),
         Phase::Ended { .. } => None,
         Phase::Open if steps.iter().all(|step| step.state.ended()) => Some("its containers to be cleared".to_owned()),
@@ -30,7 +30,7 @@ pub(super) fn podman_awaited(execution: &Execution, index: usize, away: &Away) -
 }
 
 pub(super) fn step_waits(execution: &Execution, index: usize, around: Option<Around<'_>>) -> String {
-    if execution.phase == Phase::Held {
+    if matches!(execution.phase, Phase::Held | Phase::Quarantined) {
         return "release by an operator".to_owned();
     }
     let planned = &execution.plan.steps[index];

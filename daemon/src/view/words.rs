@@ -30,6 +30,7 @@ pub fn views(state: State, reason: Option<&Reason>) -> Views {
     let (clustergate2, drmaa2, substate, kubernetes, kubegene) = match state {
         State::Waiting => ("CREATED", "Queued", None, "Pending", None),
         State::Held => ("SCHEDULED", "QueuedHeld", None, "Pending", None),
+        State::Quarantined => ("SCHEDULED", "RequeuedHeld", Some("quarantined"), "Pending", None),
         State::Starting => ("SCHEDULED", "Queued", Some("starting"), "Pending", Some("Running")),
         State::Running => ("RUNNING", "Running", None, "Running", Some("Running")),
         State::Paused => ("RUNNING", "Suspended", None, "Running", Some("Running")),
@@ -59,6 +60,7 @@ mod tests {
         let table = [
             ("waiting", "CREATED", "Queued", "", "Pending", ""),
             ("held", "SCHEDULED", "QueuedHeld", "", "Pending", ""),
+            ("quarantined", "SCHEDULED", "RequeuedHeld", "quarantined", "Pending", ""),
             ("starting", "SCHEDULED", "Queued", "starting", "Pending", "Running"),
             ("running", "RUNNING", "Running", "", "Running", "Running"),
             ("paused", "RUNNING", "Suspended", "", "Running", "Running"),
