@@ -262,5 +262,5 @@ fn another_journal_version_is_refused_naming_both() {
     fs::write(&path, bytes).expect("written");
     let error = Ledger::open(folder.path()).expect_err("refused");
     let said = perigee::run::chain(&error);
-    assert!(said.contains("version 9") && said.contains("versions 1 to 3"), "{said}");
+    assert!(said.contains("version 9") && said.contains("versions 1 to 4"), "{said}");
 }

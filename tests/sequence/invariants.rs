@@ -349,7 +349,8 @@ pub(crate) fn nothing_is_left_to_think(run: &Run) {
 }
 
 /// A crash between saving and doing loses nothing: what was decided and not answered is decided still.
-pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
+pub(crate) fn resume_repeats(decision: &Decision, again: &[Effect]) {
+    let effects = &decision.effects;
     let launches: BTreeSet<&(AttemptId, String)> = again.iter().filter_map(launched).flatten().collect();
     for effect in effects {
         let there = match launched(effect) {
@@ -357,7 +358,7 @@ pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
             // What is left of a purged execution is found at the next start by its labels.
             None => again.contains(effect) || matches!(effect, Effect::Purge(_)) || frozen_again(effect, again),
         };
-        assert!(there || superseded(effect, effects), "{effect:?} would be lost in a crash");
+        assert!(there || superseded(effect, effects), "{effect:?} would be lost in a crash of {decision:?}");
     }
 }
 

@@ -166,7 +166,7 @@ impl Run {
         invariants::nothing_is_left_to_think(self);
         invariants::launches_are_whole(&self.board, &decision.effects);
         if !matches!(event, Event::Reported(_, Report::Prepared { .. } | Report::Started)) {
-            invariants::resume_repeats(&decision.effects, &resume::resume(&self.board));
+            invariants::resume_repeats(&decision, &resume::resume(&self.board));
         }
         self.told.extend(decision.effects.iter().filter_map(|effect| match effect {
             Effect::Signal(attempt, ..) => Some(*attempt),

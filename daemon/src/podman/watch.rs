@@ -27,6 +27,9 @@ const HELD_LOOK: Duration = Duration::from_secs(120);
 const GONE_FIRST: Duration = Duration::from_millis(2);
 const GONE_MAX: Duration = Duration::from_millis(256);
 
+/// First pause after a look that was refused: a container whose process is just going is in Podman's hands.
+const REFUSED_FIRST: Duration = Duration::from_millis(5);
+
 /// How the end of a process is noticed next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Notice {
@@ -46,11 +49,12 @@ impl Driver {
             ExitPath::Auto => Notice::Held,
             ExitPath::Api => Notice::Asked,
         };
+        let mut refused = REFUSED_FIRST;
         loop {
             match self.answered(endpoint, living(attempt), || endpoint.inspect(container)).await {
                 None => return,
                 Some(Ok(found)) if found.state.alive() => match self.next(endpoint, attempt, &found, notice).await {
-                    Some(next) => notice = next,
+                    Some(next) => (notice, refused) = (next, REFUSED_FIRST),
                     None => return,
                 },
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
@@ -67,7 +71,8 @@ impl Driver {
                 Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
                 Some(Err(error)) => {
                     tracing::warn!(%container, %error, "failed to look at a container, will look again");
-                    tokio::time::sleep(RETRY_MAX).await;
+                    tokio::time::sleep(refused).await;
+                    refused = (refused * 4).min(RETRY_MAX);
                 }
             }
             if !living(attempt)(&self.handle.snapshot().board) {

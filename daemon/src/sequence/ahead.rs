@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::apply::Illegal;
-use super::cascade::{in_the_way, members};
+use super::cascade::{in_the_way, members, share_a_port};
 use super::draft::Draft;
 use super::effect::{Disposal, Effect};
 use super::event::{Refusal, Report};
@@ -114,6 +114,15 @@ impl Draft<'_> {
             && has_room(execution, unit)
             && changes_nothing(execution, unit)
             && !self.live().into_iter().filter_map(|id| self.get(id)).any(|other| in_the_way(other))
+            && !unit.iter().any(|(step, job)| self.is_waited_for(&execution.plan.steps[*step].jobs()[*job]))
+    }
+
+    /// Whether a pod that has its turn waits for the name or a port of this one: it would have to go again at once.
+    fn is_waited_for(&self, wanted: &PlannedJob) -> bool {
+        self.blocked
+            .iter()
+            .map(|(plan, step, job)| &plan.steps[*step].jobs()[*job])
+            .any(|blocked| blocked.hostname == wanted.hostname || share_a_port(blocked, wanted))
     }
 
     /// What is known of a container that was made ahead.

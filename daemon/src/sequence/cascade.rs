@@ -15,12 +15,14 @@ use super::state::{Ahead, AttemptId, Execution, Halt, Input, Job, JobState, Phas
 use crate::bundle::manifest::Port;
 use crate::bundle::{ExecutionId, Hostname};
 use crate::outcome;
+use crate::plan::PlannedJob;
 use crate::reason::{Name, Reason};
 
 impl Draft<'_> {
     pub(super) fn cascade(&mut self) -> Result<(), Refusal> {
         loop {
             let before = self.decision.records.len();
+            self.blocked.clear();
             for id in self.live() {
                 self.advance(id)?;
             }
@@ -296,6 +298,8 @@ impl Draft<'_> {
             Some((other.clone(), (step, job)))
         });
         let Some((other, (step, job))) = found else { return Ok(false) };
+        let planned = |(step, job): &(usize, usize)| (execution.plan.clone(), *step, *job);
+        self.blocked.extend(wanted.iter().map(planned));
         if other.steps[step].jobs[job].ahead.stands() {
             self.withdraw_unit(&other, (step, job))?;
         }
@@ -352,12 +356,9 @@ pub(super) fn in_the_way(
     for (step, part) in other.steps.iter().enumerate() {
         for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.occupies()) {
             let theirs = &other.plan.steps[step].jobs()[job];
-            let held = |port: &Port| {
-                let same = |p: &Port| (p.host_port, p.protocol) == (port.host_port, port.protocol);
-                wanted.iter().map(planned).flat_map(|wanted| &wanted.pod.ports).any(same)
-            };
+            let same_port = || wanted.iter().map(planned).any(|wanted| share_a_port(wanted, theirs));
             let same_name = wanted.iter().map(planned).any(|wanted| wanted.hostname == theirs.hostname);
-            if !itself((step, job)) && (same_name || ports_count(known) && theirs.pod.ports.iter().any(held)) {
+            if !itself((step, job)) && (same_name || ports_count(known) && same_port()) {
                 let attempt = known.ahead_attempt().unwrap_or(known.attempt);
                 let attempt = AttemptId { execution: other.plan.execution, step, job, attempt };
                 return Some((attempt, theirs.hostname.clone()));
@@ -365,4 +366,10 @@ pub(super) fn in_the_way(
         }
     }
     None
+}
+
+/// Whether two pods want the same port of the host.
+pub(super) fn share_a_port(one: &PlannedJob, other: &PlannedJob) -> bool {
+    let same = |a: &Port, b: &Port| (a.host_port, a.protocol) == (b.host_port, b.protocol);
+    one.pod.ports.iter().any(|port| other.pod.ports.iter().any(|theirs| same(port, theirs)))
 }

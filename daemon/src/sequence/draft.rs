@@ -14,7 +14,7 @@ use super::record::{Record, Recorded};
 use super::state::{AttemptId, Board, Execution, Exit, Job, Verdict};
 use super::unit::disposal;
 use crate::bundle::ExecutionId;
-use crate::plan::Work;
+use crate::plan::{Plan, Work};
 use crate::time::Timestamp;
 
 /// The board, what an event has changed of it so far, and what that amounts to.
@@ -23,12 +23,14 @@ pub(super) struct Draft<'a> {
     touched: BTreeMap<ExecutionId, Arc<Execution>>,
     pub(super) now: Timestamp,
     pub(super) decision: Decision,
+    /// The jobs (step and job of a plan) that have their turn and wait for a name or a port.
+    pub(super) blocked: Vec<(Arc<Plan>, usize, usize)>,
 }
 
 impl<'a> Draft<'a> {
     /// Nothing decided yet.
     pub(super) fn new(board: &'a Board, now: Timestamp) -> Self {
-        Self { board, touched: BTreeMap::new(), now, decision: Decision::default() }
+        Self { board, touched: BTreeMap::new(), now, decision: Decision::default(), blocked: Vec::new() }
     }
 
     pub(super) fn get(&self, id: ExecutionId) -> Option<&Arc<Execution>> {

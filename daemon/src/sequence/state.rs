@@ -368,18 +368,8 @@ impl Job {
     /// How it ended, if it has.
     #[must_use]
     pub fn verdict(&self) -> Option<&Verdict> {
-        match &self.state {
-            JobState::Ended { verdict, .. } => Some(verdict),
-            JobState::Waiting
-            | JobState::Held
-            | JobState::Preparing
-            | JobState::Prepared { .. }
-            | JobState::Launching { .. }
-            | JobState::Running { .. }
-            | JobState::Paused { .. }
-            | JobState::Stopping { .. }
-            | JobState::Requeued { .. } => None,
-        }
+        let JobState::Ended { verdict, .. } = &self.state else { return None };
+        Some(verdict)
     }
 
     /// Whether it is over.
