@@ -82,6 +82,8 @@ pub struct Fragment {
     retention: RetentionFragment,
     control_group: Option<String>,
     on_exit: Option<OnExit>,
+    exit_path: Option<ExitPath>,
+    look_ahead: Option<bool>,
     instruments: InstrumentsFragment,
 }
 
@@ -116,6 +118,16 @@ pub enum OnExit {
     Leave,
     /// Their executions are stopped first.
     Stop,
+}
+
+/// How the end of a process is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitPath {
+    /// By a descriptor of the process itself where that can be held, else by Podman's wait call.
+    Auto,
+    /// By Podman's wait call alone.
+    Api,
 }
 
 /// What holds.
@@ -161,6 +173,10 @@ pub struct Settings {
     pub control_group: Option<String>,
     /// What becomes of running pods when the daemon leaves.
     pub on_exit: OnExit,
+    /// How the end of a process is noticed.
+    pub exit_path: ExitPath,
+    /// Whether containers are made ahead of the turn of their jobs.
+    pub look_ahead: bool,
     /// The fisheye camera, if there is one.
     pub fisheye: Option<Instrument>,
 }
@@ -224,6 +240,7 @@ impl Settings {
             nodes: self.nodes.iter().map(|(name, socket)| (name.clone(), socket.display().to_string())).collect(),
             default_node: self.default_node.clone(),
             stop_grace_seconds: self.stop_grace_seconds,
+            look_ahead: self.look_ahead,
             fisheye: self.fisheye.clone(),
             policy: self.policy.clone(),
         }
@@ -257,6 +274,8 @@ impl Fragment {
             retention: self.retention.overridden_by(over.retention),
             control_group: over.control_group.or(self.control_group),
             on_exit: over.on_exit.or(self.on_exit),
+            exit_path: over.exit_path.or(self.exit_path),
+            look_ahead: over.look_ahead.or(self.look_ahead),
             instruments: over.instruments.or(self.instruments),
         }
     }
@@ -296,6 +315,8 @@ impl Fragment {
             policy: self.policy.settle()?,
             control_group: self.control_group,
             on_exit: self.on_exit.unwrap_or(OnExit::Leave),
+            exit_path: self.exit_path.unwrap_or(ExitPath::Auto),
+            look_ahead: self.look_ahead.unwrap_or(true),
             fisheye,
         })
     }
@@ -396,6 +417,7 @@ mod tests {
         assert!(state_dir.is_some() && runtime_dir.is_some() && uplink_dir.is_some());
         assert!(default_node.is_some() && nodes.is_some() && image_prefixes.is_some());
         assert!(shipped.stop_grace_seconds.is_some() && shipped.time_scale.is_some() && shipped.on_exit.is_some());
+        assert!(shipped.exit_path.is_some() && shipped.look_ahead.is_some());
         assert!(shipped.network.name.is_some() && shipped.network.isolation.is_some());
         let limits = shipped.limits;
         assert!(limits.bundle_bytes.is_some() && limits.log_bytes.is_some() && limits.pids.is_some());

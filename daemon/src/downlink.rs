@@ -242,7 +242,7 @@ impl Outbox {
         let id = execution.plan.execution;
         let mut files = Vec::new();
         for (step, part) in execution.steps.iter().enumerate() {
-            for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.attempt > 0) {
+            for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.began.is_some()) {
                 let attempt = AttemptId { execution: id, step, job, attempt: known.attempt };
                 let kept = self.console_path(id, &view::container_name(execution, &attempt));
                 let Some(frames) = read_if_there(&kept)? else { continue };

@@ -62,6 +62,12 @@ pub fn surplus(kept: &[Past], now: BootTime, limits: &Retention) -> BTreeSet<Exe
     gone
 }
 
+/// The first instant at which what ended then is too old.
+#[must_use]
+pub fn too_old_at(ended: BootTime, limits: &Retention) -> BootTime {
+    ended.after(DAY * limits.days + Duration::from_millis(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +117,14 @@ mod tests {
     fn what_is_older_than_the_days_goes() {
         assert_eq!(gone(12, &limits(9, 10, 1000)), [0]);
         assert_eq!(gone(11, &limits(9, 10, 1000)), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn the_instant_of_being_too_old_is_the_first_at_which_it_goes() {
+        let (first, limits) = (past()[0], limits(9, 10, 1000));
+        let due = too_old_at(first.ended, &limits);
+        assert_eq!(surplus(&past(), due, &limits).len(), 1);
+        assert_eq!(surplus(&past(), due.before(Duration::from_millis(1)), &limits).len(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::config::{self, Settings};
 use crate::downlink::Outbox;
 use crate::handle::{Answer, Handle, Input, Snapshot, Trouble, TroubleName};
 use crate::ledger::{Layout, Ledger, LedgerError, identity};
+pub use crate::podman::api::chain;
 use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
@@ -29,8 +30,8 @@ pub use parts::Parts;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
-/// What is too old is looked for this often, and whenever an execution ends.
-const TEND_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// Least pause before what has become too old is looked for; what cannot be forgotten must not keep the loop awake.
+const TEND_PAUSE: Duration = Duration::from_secs(60);
 /// Reports that may wait for a ledger that fails: all jobs of all live executions end up here at worst.
 const STUCK_MAX: usize = 4096;
 /// What is still on the way when the loop has ended gets this long.
@@ -157,8 +158,8 @@ impl Loop {
         self.manager.ready();
         loop {
             self.manager.alive();
-            let pause = self.pause();
-            match tokio::time::timeout(pause, self.inbox.recv()).await {
+            let input = within(self.pause(), self.inbox.recv()).await;
+            match input {
                 Ok(None | Some(Input::Shutdown)) => break,
                 Ok(Some(Input::Event(event))) => self.step(event),
                 Ok(Some(Input::Command(event, reply))) => {
@@ -182,16 +183,18 @@ impl Loop {
         self.leave().await;
     }
 
-    /// Until the next deadline, the next try of a ledger in trouble, the watchdog, or the next look at the past. What is
-    /// due waits for a ledger that fails: it could not be recorded.
-    fn pause(&self) -> Duration {
+    /// Until the next deadline, the next try of a ledger in trouble, the watchdog, or the day on which something of the
+    /// past is too old; `None` when only an input can change anything. What is due waits for a ledger that fails: it could
+    /// not be recorded.
+    fn pause(&self) -> Option<Duration> {
         let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
         let uncounted = deadline::consumes(&self.board).then(|| self.storage.latest()).flatten();
         let uncounted = uncounted.map(|latest| self.clock.until(latest.after(self.settings.borrow().uncounted)));
-        let all = [deadline, retry, uncounted, self.manager.watchdog_pause(), Some(TEND_PAUSE)];
-        all.into_iter().flatten().min().unwrap_or(TEND_PAUSE)
+        let too_old = self.storage.too_old_at(&self.settings.borrow().retention);
+        let too_old = too_old.map(|at| self.clock.until(at).max(TEND_PAUSE));
+        [deadline, retry, uncounted, self.manager.watchdog_pause(), too_old].into_iter().flatten().min()
     }
 
     fn wake(&mut self) {
@@ -307,7 +310,10 @@ impl Loop {
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {
-        for effect in effects {
+        // Starts first: somebody waits for a process.
+        let (starts, others): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Launch(_)));
+        for effect in starts.into_iter().chain(others) {
             tracing::debug!(?effect, "do");
             self.driver.carry_out(effect, &self.board, occasion);
         }
@@ -360,17 +366,10 @@ impl Loop {
     }
 }
 
-/// An error and its causes in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
+/// Waits for as long as that, or for ever.
+async fn within<T>(pause: Option<Duration>, work: impl Future<Output = T>) -> Result<T, tokio::time::error::Elapsed> {
+    match pause {
+        Some(pause) => tokio::time::timeout(pause, work).await,
+        None => Ok(work.await),
     }
-    text
 }

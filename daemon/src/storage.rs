@@ -261,6 +261,13 @@ impl Storage {
         Ok(!known.is_empty())
     }
 
+    /// When the first of what is kept becomes too old.
+    #[must_use]
+    pub fn too_old_at(&self, limits: &Retention) -> Option<BootTime> {
+        let State::Open { ledger, trouble: None, .. } = &self.ledger else { return None };
+        ledger.kept().next().map(|(_, kept)| retention::too_old_at(kept.ended, limits))
+    }
+
     /// Lets go of what is beyond the limits, and gives its room back to the disk.
     pub fn tend(&mut self, limits: &Retention, now: BootTime, outbox: &Outbox) {
         let State::Open { ledger, trouble: None, .. } = &self.ledger else { return };

@@ -53,6 +53,7 @@ fn flown(sample: &Sample) -> Result<Plan, Rejection> {
         nodes: [("mpu".parse().expect("legal"), "local".to_owned())].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        look_ahead: true,
         policy: perigee::plan::policy::Policy::default(),
         fisheye: None,
     };

@@ -181,6 +181,7 @@ fn planned_with(policy: Policy, alter: impl FnOnce(&mut Sample)) -> Result<Plan,
         nodes: [node("mpu", "local"), node("fpga", "local"), node("gpu", "remote")].into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        look_ahead: true,
         fisheye: None,
         policy,
     };

@@ -162,9 +162,10 @@ fn outcome_is_the_same_when_the_podman_service_is_killed_and_replaced() {
     let id = board.submit(&(pod("A", "a", pause, &merge) + &pod("B", "b", &format!("{pause}; exit 7"), &merge)));
     board.reaches(&format!("{id}.A.0"), "running");
     board.reaches(&format!("{id}.B.0"), "running");
+    let go = volume(&board).join("go");
     board.podman.kill();
+    fs::write(go, "").expect("a file");
     until("the trouble", || troubled(&prompt_status(&board), "engine_unreachable").then_some(()));
-    fs::write(volume(&board).join("go"), "").expect("a file");
     podman_comes_back(&mut board);
     let status = board.ended(&id);
     assert_eq!(at(&status, "/steps/0/state"), "succeeded");

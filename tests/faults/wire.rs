@@ -12,14 +12,19 @@ use crate::{nothing_left, outbox_is_complete, prompt_status, reason};
 
 /// A board whose daemon talks to Podman over a line.
 fn board() -> (Board, Line) {
-    let (mut board, line) = lined("");
+    board_with("")
+}
+
+fn board_with(config: &str) -> (Board, Line) {
+    let (mut board, line) = lined(config);
     board.start();
     (board, line)
 }
 
 /// Flies a short pod while one request meets a fate; it must run exactly once and succeed.
 fn flies_once_though(request: &'static str, fate: Fate) {
-    let (board, line) = board();
+    // Nobody waits by asking where the process itself tells its end.
+    let (board, line) = board_with(if request == "/wait" { "exit_path: api" } else { "" });
     line.next(request, fate);
     let id = board.submit(&pod("RUN", "p", "echo x >> /data/starts; echo said", &[]));
     until(request, || line.met().then_some(()));

@@ -118,7 +118,8 @@ fn journal_of_version_3_is_read_and_goes_on_as_the_newest() {
         assert_eq!(found.notes, Vec::<String>::new());
         let mut board = found.board;
         assert_eq!((board.live.len(), board.ended.len()), (1 + start, 3));
-        assert!(board.live.contains_key(&HELD_V3.parse().expect("a UUID")));
+        let live = &board.live[&HELD_V3.parse().expect("a UUID")];
+        assert!(!live.plan.look_ahead, "what was accepted then is not looked ahead in now");
         let queries = ledger.queries().expect("an index");
         for (text, state, records) in ENDED_V3 {
             let id = text.parse().expect("a UUID");

@@ -72,6 +72,7 @@ fn on_board(parts: &Compiled) -> Plan {
         nodes: ["mpu", "gpu", "fpga"].map(|name| (name.parse().expect("legal"), "local".to_owned())).into(),
         default_node: "mpu".parse().expect("legal"),
         stop_grace_seconds: 30,
+        look_ahead: true,
         fisheye: None,
         policy: Policy::default(),
     };

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use perigee::bundle::ExecutionId;
 use perigee::bundle::document::OnFailure;
 use perigee::bundle::flow::GangStart;
+use perigee::bundle::manifest::Port;
 use perigee::plan::{Errand, Needs, Plan, Work};
 use perigee::reason::{Name, Reason};
+use perigee::sequence::ahead::AHEAD_MAX;
 use perigee::sequence::cascade::obstacle;
 use perigee::sequence::event::Report;
 use perigee::sequence::image::{Image, Lost, Reload};
@@ -26,6 +28,7 @@ pub(crate) fn check(run: &Run) {
     invariant_success_is_an_exit_with_0_that_nobody_asked_for(run);
     invariant_a_group_launches_whole_or_not_at_all(run);
     invariant_nothing_waits_for_nothing(run);
+    invariant_what_stands_ahead_only_waits(run);
     invariant_live_pods_never_share_a_hostname(run);
     invariant_what_must_end_was_told(run);
     invariant_nothing_of_a_quarantined_execution_is_alive_or_owed(run);
@@ -100,9 +103,9 @@ fn invariant_nothing_waits_for_nothing(run: &Run) {
 fn blocks(execution: &Execution, other: &Execution) -> bool {
     let waiting = |step: &usize| execution.steps[*step].state.verdict().is_none();
     (0..execution.steps.len()).filter(waiting).any(|step| {
-        let wanted: Vec<_> =
-            execution.plan.steps[execution.plan.group_of(step)].iter().flat_map(|s| s.jobs()).collect();
-        obstacle(&wanted, other).is_some()
+        let jobs = |step: usize| (0..execution.steps[step].jobs.len()).map(move |job| (step, job));
+        let wanted: Vec<(usize, usize)> = execution.plan.group_of(step).flat_map(jobs).collect();
+        obstacle(execution, &wanted, other).is_some()
     })
 }
 
@@ -129,6 +132,32 @@ fn tells_of(event: &Event, id: ExecutionId) -> bool {
         Event::Submitted { plan, .. } => plan.execution == id,
         Event::TimePassed(_) | Event::Reset { .. } => false,
     }
+}
+
+/// A container that was made ahead has not started, stands for a job that waits, in an execution that goes on, and there
+/// are few of them.
+fn invariant_what_stands_ahead_only_waits(run: &Run) {
+    let mut count = 0;
+    for (id, execution) in &run.board.live {
+        let frozen = |job: &Job| matches!(job.state, JobState::Paused { .. });
+        let paused = execution.steps.iter().flat_map(|step| &step.jobs).any(frozen);
+        for (step, known) in execution.steps.iter().enumerate() {
+            for (job, known_job) in known.jobs.iter().enumerate().filter(|(_, job)| job.ahead.occupies()) {
+                let attempt = known_job.ahead_attempt().expect("it has a number");
+                let attempt = AttemptId { execution: *id, step, job, attempt };
+                let started = run.world.containers.get(&attempt).is_some_and(|container| container.starts > 0);
+                assert!(!started, "{attempt:?} started before its turn");
+                assert!(matches!(known_job.state, JobState::Waiting | JobState::Held), "{known_job:?}");
+                count += 1;
+                if known_job.ahead.stands() {
+                    let goes_on = execution.phase == Phase::Open && execution.halt.is_none() && !paused;
+                    assert!(goes_on && known_job.state == JobState::Waiting, "{attempt:?} stands for nothing");
+                    assert_eq!(known.state, StepState::Waiting, "{attempt:?} has its turn and only stands");
+                }
+            }
+        }
+    }
+    assert!(count <= AHEAD_MAX, "{count} containers stand ahead of their turn");
 }
 
 fn invariant_live_pods_never_share_a_hostname(run: &Run) {
@@ -172,13 +201,10 @@ fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
             Record::Accepted { plan, .. } => drop(plans.insert(id, plan)),
             Record::StepStarted { step } => drop(started.insert((id, *step))),
             Record::StepEnded { step, verdict, .. } if started.contains(&(id, *step)) => {
-                let Work::Errand(Errand::ImageLoad(load)) = &plans[&id].steps[*step].work else { continue };
-                let key = (id, full_name(&load.image));
-                means.remove(&key);
-                reloaded.remove(&key);
-                if *verdict == Verdict::Succeeded {
-                    means.insert(key, IN_BUNDLE);
-                }
+                let Some(name) = loaded_by(plans[&id], *step) else { continue };
+                means.remove(&(id, name.clone()));
+                reloaded.remove(&(id, name.clone()));
+                means.extend((*verdict == Verdict::Succeeded).then_some(((id, name), IN_BUNDLE)));
             }
             Record::ImageReloading { name, .. } => {
                 assert!(reloaded.insert((id, name.clone())), "{name} is loaded again twice");
@@ -186,9 +212,11 @@ fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
             Record::JobPreparing { step, job, attempt } => drop(attempts.insert((id, *step, *job), *attempt)),
             Record::JobPrepared { step, job, image, .. } => {
                 let found = image.as_deref().expect("only old journals lack it");
-                let first = *means.entry((id, image_of(plans[&id], *step, *job))).or_insert(found);
                 made_from.insert((id, *step, *job), found);
-                assert_eq!(found, first, "job {job} of step {step} is prepared from another image");
+                assert_eq!(found, *means.entry((id, image_of(plans[&id], *step, *job))).or_insert(found), "{record:?}");
+            }
+            Record::JobPreparedAhead { step, job, image, .. } => {
+                assert_eq!(**image, **means.entry((id, image_of(plans[&id], *step, *job))).or_insert(image), "{record:?}");
             }
             Record::JobLaunching { step, job } => {
                 let attempt = attempts[&(id, *step, *job)];
@@ -214,6 +242,8 @@ fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
             | Record::JobResumed { .. }
             | Record::ImageKnown { .. }
             | Record::UnitRequeued { .. }
+            | Record::JobPreparingAhead { .. }
+            | Record::JobWithdrawn { .. }
             | Record::JobStarted { .. }
             | Record::JobStopping { .. }
             | Record::JobEnded { .. }
@@ -222,6 +252,14 @@ fn invariant_a_name_means_one_image_until_it_is_made_anew(run: &Run) {
             | Record::Ended
             | Record::Purged => {}
         }
+    }
+}
+
+/// The full name of the image that a step loads, if it loads one.
+fn loaded_by(plan: &Plan, step: usize) -> Option<String> {
+    match &plan.steps[step].work {
+        Work::Errand(Errand::ImageLoad(load)) => Some(full_name(&load.image)),
+        Work::Errand(_) | Work::PodRun { .. } => None,
     }
 }
 
@@ -282,6 +320,9 @@ pub(crate) fn no_budget_is_exceeded(run: &Run) {
 /// A step never starts after a step with `on_failure: stop` did not succeed, nor while held or halted, nor before what
 /// it depends on.
 pub(crate) fn before(board: &Board, recorded: &Recorded) {
+    if let Record::JobPreparingAhead { step, job } = recorded.record {
+        return before_ahead(board, &board.live[&recorded.execution], step, job);
+    }
     if let Record::JobPreparing { step, job, .. } = recorded.record {
         return before_job(&board.live[&recorded.execution], step, job);
     }
@@ -339,6 +380,31 @@ fn before_job(execution: &Execution, step: usize, job: usize) {
     assert!(capped.is_none_or(|cap| all < cap as usize), "the execution is over its cap");
 }
 
+/// Nothing is made ahead that an output decides about, that a cap forbids, or whose host port or name is in use.
+fn before_ahead(board: &Board, execution: &Execution, step: usize, job: usize) {
+    let planned = &execution.plan.steps[step];
+    assert!(execution.plan.look_ahead && planned.sources().is_empty(), "step {step} cannot be foreseen");
+    let alive = |job: &&Job| job.alive() || job.ahead.stands();
+    let all = execution.steps.iter().flat_map(|step| &step.jobs).filter(alive).count();
+    let gangs = execution.plan.steps.iter().any(|step| step.terms.gang.is_some());
+    assert!(gangs || execution.plan.parallelism.is_none_or(|cap| all < cap as usize), "step {step} has no room");
+    let wanted = &planned.jobs()[job];
+    for other in board.live.values() {
+        for (index, (plan, known)) in other.plan.steps.iter().zip(&other.steps).enumerate() {
+            // The members of a merge group are made together.
+            if other.plan.execution == execution.plan.execution && execution.plan.group_of(step).contains(&index) {
+                continue;
+            }
+            for (theirs, _) in plan.jobs().iter().zip(&known.jobs).filter(|(_, known)| known.occupies()) {
+                assert_ne!(theirs.hostname, wanted.hostname);
+                let port = |port: &Port| (port.host_port, port.protocol);
+                let shared = theirs.pod.ports.iter().any(|p| wanted.pod.ports.iter().any(|w| port(w) == port(p)));
+                assert!(!shared, "step {step} takes a port that is in use");
+            }
+        }
+    }
+}
+
 /// What has ended has ended wholly, and nothing of it is left aboard.
 pub(crate) fn ended(run: &Run, execution: &Execution) {
     let id = execution.plan.execution;
@@ -364,7 +430,8 @@ pub(crate) fn nothing_is_left_to_think(run: &Run) {
 }
 
 /// A crash between saving and doing loses nothing: what was decided and not answered is decided still.
-pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
+pub(crate) fn resume_repeats(decision: &Decision, again: &[Effect]) {
+    let effects = &decision.effects;
     let launches: BTreeSet<&(AttemptId, String)> = again.iter().filter_map(launched).flatten().collect();
     for effect in effects {
         let there = match launched(effect) {
@@ -372,7 +439,7 @@ pub(crate) fn resume_repeats(effects: &[Effect], again: &[Effect]) {
             // What is left of a purged execution is found at the next start by its labels.
             None => again.contains(effect) || matches!(effect, Effect::Purge(_)) || frozen_again(effect, again),
         };
-        assert!(there || superseded(effect, effects), "{effect:?} would be lost in a crash");
+        assert!(there || superseded(effect, effects), "{effect:?} would be lost in a crash of {decision:?}");
     }
 }
 

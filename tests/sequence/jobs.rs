@@ -491,3 +491,14 @@ fn a_step_of_which_a_part_ran_failed_and_stops_nothing_by_itself() {
     );
     assert_eq!(rig.known().halt, None);
 }
+
+#[test]
+fn nothing_starts_after_a_step_that_ends_its_operation_before_its_own_start() {
+    let later = Window { not_before: Some(at(100_000).wall), not_after: None };
+    let first = PlannedStep { on_failure: OnFailure::Stop, ..plain(0, Terms { window: later, ..Terms::default() }) };
+    let (mut rig, effects) = Rig::new(vec![first, after(0, Needs::Ended, plain(1, Terms::default()))]);
+    assert_eq!(effects, []);
+    let effects = rig.ask(0, Target::Step(0), Verb::Stop).effects;
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Prepare(_))), "{effects:?}");
+    assert_eq!(rig.step_reason(1), Some(Name::SequenceStopped));
+}

@@ -1,6 +1,7 @@
 //! The engine: driven with random events beside a naive world, crashed and replayed; and its tables, pair by pair.
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails must fail its test")]
 
+mod ahead;
 mod graph;
 mod images;
 mod invariants;
@@ -41,6 +42,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         panic!("{error}");
     }
     let all = [
+        "ahead",
+        "ahead and launched",
         "condition true",
         "crash",
         "ended by a quarantine",
@@ -62,6 +65,7 @@ fn whatever_happens_the_invariants_hold_and_every_run_ends() {
         "rerun",
         "retry",
         "step skipped",
+        "withdrawn",
     ];
     let missed: Vec<_> = all.iter().filter(|what| !seen.borrow().contains(**what)).collect();
     assert!(missed.is_empty(), "the runs did not see {missed:?}");

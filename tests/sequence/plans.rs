@@ -31,6 +31,7 @@ pub(crate) struct Shape {
     units: Vec<UnitShape>,
     grace_seconds: u32,
     parallelism: Option<u32>,
+    look_ahead: bool,
 }
 
 /// Steps that start together, or one transfer.
@@ -155,6 +156,7 @@ pub(crate) fn empty_plan(id: ExecutionId, stop_grace_seconds: u32) -> Plan {
         operation,
         stop_grace_seconds,
         parallelism: None,
+        look_ahead: false,
         steps: Vec::new(),
     }
 }
@@ -227,14 +229,17 @@ pub(crate) fn transfer() -> Transfer {
 impl Shape {
     /// Draws a shape.
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        (prop::collection::vec(unit(), 1..5), 1_u32..40, prop::option::weighted(0.2, 1_u32..4))
-            .prop_map(|(units, grace_seconds, parallelism)| Self { units, grace_seconds, parallelism })
+        let cap = prop::option::weighted(0.2, 1_u32..4);
+        (prop::collection::vec(unit(), 1..5), 1_u32..40, cap, prop::bool::weighted(0.8)).prop_map(
+            |(units, grace_seconds, parallelism, look_ahead)| Self { units, grace_seconds, parallelism, look_ahead },
+        )
     }
 
     /// The plan, and what will happen to it.
     pub(crate) fn plan(&self, id: ExecutionId, fates: &mut Fates) -> Arc<Plan> {
         let mut plan = empty_plan(id, self.grace_seconds);
         plan.parallelism = self.parallelism;
+        plan.look_ahead = self.look_ahead;
         let mut units: Vec<Vec<usize>> = Vec::new();
         for (number, unit) in self.units.iter().enumerate() {
             let mut after = unit.after(&units);
@@ -295,7 +300,7 @@ impl UnitShape {
         }
         let end = u32::try_from(pods.len()).expect("few") - 1;
         let array = Expansion::Array(Array { begin: 0, end, step: 1 });
-        let jobs = plan::expand(&[job(0, None, pods[0].max_seconds)], &array).expect("short names");
+        let jobs = plan::expand(&[job(named(first), None, pods[0].max_seconds)], &array).expect("short names");
         let mut step = step(first, self.on_failure, pods[0].max_seconds + pods[0].slack_seconds, Work::PodRun { jobs });
         step.terms = Terms { retry: self.retry(), max_parallel: cap, ..Terms::default() };
         step
@@ -321,7 +326,8 @@ impl UnitShape {
             clean,
         };
         let count = u32::try_from(workers.len()).expect("few");
-        let (worker, lead) = (job(0, None, workers[0].max_seconds), job(0, None, launcher.max_seconds));
+        let name = named(first);
+        let (worker, lead) = (job(name, None, workers[0].max_seconds), job(name, None, launcher.max_seconds));
         let jobs = plan::gang(&worker, count, &lead, &terms).expect("short names");
         let longest = workers.iter().chain([launcher]).map(|pod| pod.max_seconds + pod.slack_seconds).max();
         let mut step = step(first, self.on_failure, longest.unwrap_or(1), Work::PodRun { jobs });
@@ -358,7 +364,7 @@ impl UnitShape {
     }
 
     fn pods(&self, steps: &[Vec<PodShape>], first: usize, id: ExecutionId, fates: &mut Fates) -> Vec<PlannedStep> {
-        let mut name = 0;
+        let mut name = named(first);
         let mut planned = Vec::new();
         for (index, pods) in (first..).zip(steps) {
             let mut jobs = Vec::new();
@@ -375,6 +381,11 @@ impl UnitShape {
         }
         planned
     }
+}
+
+/// What the first pod of a step is called: some names come again, within an execution and in others.
+fn named(first: usize) -> u8 {
+    u8::try_from(first % 3).expect("small")
 }
 
 fn unit() -> impl Strategy<Value = UnitShape> {

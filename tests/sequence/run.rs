@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use perigee::bundle::ExecutionId;
 use perigee::reason::Name;
 use perigee::sequence::event::{Refusal, Report, Target, Verb};
 use perigee::sequence::record::{Repeat, Reset};
@@ -80,7 +81,7 @@ impl Action {
         let verb = prop_oneof![
             3 => Just(Verb::Release),
             1 => Just(Verb::Hold),
-            2 => Just(Verb::Pause),
+            4 => Just(Verb::Pause),
             2 => Just(Verb::Resume),
             1 => Just(Verb::Stop),
             1 => Just(Verb::StopNow),
@@ -92,7 +93,7 @@ impl Action {
             12 => any::<u8>().prop_map(Self::Hear),
             1 => any::<u8>().prop_map(Self::HearAgain),
             2 => any::<(u8, u8, u8)>().prop_map(|(a, b, c)| Self::HearNonsense(a, b, c)),
-            2 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
+            3 => (any::<u8>(), target, verb).prop_map(|(who, target, verb)| Self::Ask(who, target, verb)),
             4 => (0_u32..60_000).prop_map(Self::Pass),
             2 => any::<u16>().prop_map(Self::PassDeadline),
             1 => any::<u8>().prop_map(Self::MoveTag),
@@ -175,7 +176,7 @@ impl Run {
         invariants::nothing_is_left_to_think(self);
         invariants::launches_are_whole(&self.board, &decision.effects);
         if !matches!(event, Event::Reported(_, Report::Prepared { .. } | Report::Started)) {
-            invariants::resume_repeats(&decision.effects, &resume::resume(&self.board));
+            invariants::resume_repeats(&decision, &resume::resume(&self.board));
         }
         self.told.extend(decision.effects.iter().filter_map(|effect| match effect {
             Effect::Signal(attempt, ..) => Some(*attempt),
@@ -254,6 +255,9 @@ impl Run {
             id.attempt += 1 + u32::from(attempt);
         } else if invariants::fits(&state, &report) {
             return;
+        }
+        if self.board.ahead(&id).is_some() {
+            return; // It may be sense: the number of an attempt that is made ahead.
         }
         let before = self.board.clone();
         self.handle(Event::Reported(id, report));
@@ -335,6 +339,11 @@ impl Run {
             Record::ImageReloading { .. } => "image loaded again",
             Record::Quarantined => "quarantined",
             Record::JobHeld { .. } => "hold",
+            Record::JobPreparedAhead { .. } => "ahead",
+            Record::JobWithdrawn { .. } => "withdrawn",
+            Record::JobPrepared { step, job, .. } if self.ahead_before(recorded.execution, *step, *job) => {
+                "ahead and launched"
+            }
             Record::JobPaused { .. } => "paused",
             Record::JobResumed { why: None, .. } => "resumed",
             Record::JobResumed { why: Some(_), .. } => "not paused",
@@ -356,6 +365,7 @@ impl Run {
             | Record::JobPreparing { .. }
             | Record::JobPrepared { .. }
             | Record::ImageKnown { .. }
+            | Record::JobPreparingAhead { .. }
             | Record::JobLaunching { .. }
             | Record::JobStarted { .. }
             | Record::JobEnded { .. }
@@ -363,6 +373,15 @@ impl Run {
             | Record::Ended => return,
         };
         self.seen.0.insert(seen);
+    }
+}
+
+impl Run {
+    /// Whether a container of a job that was just prepared had been made ahead.
+    fn ahead_before(&self, execution: ExecutionId, step: usize, job: usize) -> bool {
+        self.journal.iter().filter(|recorded| recorded.execution == execution).any(|recorded| {
+            matches!(&recorded.record, Record::JobPreparedAhead { step: s, job: j, .. } if (*s, *j) == (step, job))
+        })
     }
 }
 

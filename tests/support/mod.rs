@@ -186,8 +186,10 @@ impl Board {
         let network =
             if further.contains("network:") { String::new() } else { format!("network: {{name: {}}}\n", self.network) };
         let grace = if further.contains("stop_grace_seconds") { "" } else { "stop_grace_seconds: 5\n" };
+        let exit_path = std::env::var("PERIGEE_EXIT_PATH").map(|path| format!("exit_path: {path}\n"));
+        let exit_path = exit_path.ok().filter(|_| !further.contains("exit_path")).unwrap_or_default();
         let text = format!(
-            "state_dir: {0}/state\nruntime_dir: {0}/run\nnodes:\n  mpu: {{podman: \"unix://{0}/podman.sock\"}}\n{grace}{network}{further}\n",
+            "state_dir: {0}/state\nruntime_dir: {0}/run\nnodes:\n  mpu: {{podman: \"unix://{0}/podman.sock\"}}\n{grace}{network}{exit_path}{further}\n",
             self.folder.path().display()
         );
         fs::write(self.path("perigee.yaml"), text).expect("configuration");
@@ -218,6 +220,13 @@ impl Board {
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().expect("a daemon").id()
+    }
+
+    /// What its descriptors are.
+    pub fn descriptors(&self) -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("descriptors");
+        let named = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        named.map(|name| name.display().to_string()).collect()
     }
 
     /// Kills the daemon as a crash would.

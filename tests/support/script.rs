@@ -60,6 +60,7 @@ pub fn plan(n: u32) -> Arc<Plan> {
         },
         stop_grace_seconds: 30,
         parallelism: None,
+        look_ahead: true,
         steps: vec![step],
     })
 }

@@ -8,7 +8,7 @@ use clap::Parser;
 use perigee::daemon::{self, Grade};
 use perigee::journald::Journald;
 use perigee::run::chain;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -63,7 +63,8 @@ fn check(config: Option<PathBuf>) -> ExitCode {
 
 /// To journald where systemd connects stderr to it, else to stderr. `PERIGEE_LOG` filters, as in `info` or `perigee=debug`.
 fn start_logging() {
-    let filter = EnvFilter::try_from_env("PERIGEE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("PERIGEE_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let registry = tracing_subscriber::registry().with(filter);
     match Journald::of_this_service() {
         Some(journald) => registry.with(journald).init(),

@@ -90,7 +90,8 @@ pub(super) fn planned(
     let policy = Policy { allow: Privilege::ALL.into(), ..Policy::default() };
     // Nor which instruments it has: any will do to show the jobs.
     let fisheye = Some(Instrument { image: "instrument:any".to_owned(), command: None, node: None });
-    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0, policy, fisheye }).map_err(refused)
+    plan(&bundle, &Board { nodes, default_node, stop_grace_seconds: 0, look_ahead: false, policy, fisheye })
+        .map_err(refused)
 }
 
 /// Prints the jobs and what each waits for.

@@ -14,8 +14,9 @@ use crate::medium::Medium;
 /// Number of a record, from 1, without gaps.
 pub type Cursor = u64;
 
-/// The version that is written. Version 3 knew nothing of images; version 2 had no `reached` frames and knew no
-/// quarantine; version 1 had neither `forgotten` nor `compacted` frames, nor a checksum in its header.
+/// The version that is written. Version 3 knew nothing of images, nor of what is made ahead of its turn; version 2 had no
+/// `reached` frames and knew no quarantine; version 1 had neither `forgotten` nor `compacted` frames, nor a checksum in
+/// its header.
 pub const VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"PERIGEEJ";
 pub(super) const HEADER: u64 = 16;

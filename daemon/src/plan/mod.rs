@@ -33,6 +33,8 @@ pub struct Board {
     pub stop_grace_seconds: u32,
     /// The fisheye camera, if there is one.
     pub fisheye: Option<Instrument>,
+    /// Whether containers are made ahead of the turn of their jobs.
+    pub look_ahead: bool,
     /// What its operator allows pods to ask for.
     pub policy: policy::Policy,
 }
@@ -51,6 +53,9 @@ pub struct Plan {
     /// Units of it that may be alive at once; absent: all that its steps allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<u32>,
+    /// Whether containers are made ahead of the turn of their jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look_ahead: bool,
     /// In order.
     pub steps: Vec<PlannedStep>,
 }

@@ -35,6 +35,7 @@ pub fn plan(bundle: &VerifiedBundle, board: &Board) -> Result<Plan, Rejection> {
         tenant: header.tenant.clone(),
         operation: header.operation.clone(),
         stop_grace_seconds: board.stop_grace_seconds,
+        look_ahead: board.look_ahead,
         parallelism: bundle.parallelism(),
         steps,
     })

@@ -373,7 +373,9 @@ pub(super) fn message(body: &[u8]) -> String {
         .map_or_else(|_| String::from_utf8_lossy(body).trim().to_owned(), |fault| fault.message)
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -89,7 +89,8 @@ async fn clear_found(
     }
     let logs = console::keep(endpoint, &found, rest.kept, rest.limit).await;
     if logs.is_ok() {
-        if rest.export {
+        // What never started has nothing to say, and must not empty the file of one that had.
+        if rest.export && found.state.has_started() {
             export::write(endpoint, rest.pod, rest.kept).await?;
         }
         if rest.disposal == Disposal::Remove {

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::accounting;
 use super::api::{ApiError, Endpoint};
 use super::clear::{Rest, try_clear};
 use super::export::Written;
 use super::freeze::told;
 use super::health::Health;
-use super::turns::Turns;
+use super::turns::{Starts, Turns};
 use crate::bundle::NodeName;
 use crate::config::Settings;
 use crate::downlink::Outbox;
@@ -28,18 +27,13 @@ use crate::reason::{Name, Reason};
 use crate::sequence::effect::Disposal;
 use crate::sequence::event::Report;
 use crate::sequence::orphan::LedgerId;
-use crate::sequence::state::{AttemptId, Freeze, JobState, Logs, Remains, Signal};
+use crate::sequence::state::{Ahead, AttemptId, Freeze, JobState, Logs, Remains, Signal};
 use crate::sequence::{Board, Effect, Event, Execution};
 use crate::view;
 
 /// Pauses between tries of a call that Podman does not answer.
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(200);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
-/// One wait for an exit; then inspect is asked, in case the wait was lost on Podman's side.
-const WAIT: Duration = Duration::from_secs(30);
-/// Pause when a wait ended and the process still lives.
-const WAIT_PAUSE: Duration = Duration::from_millis(50);
-
 /// For a request that Podman got and did not answer to have its effect, once Podman answers others.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
@@ -59,6 +53,7 @@ pub struct Driver {
     nodes: BTreeMap<NodeName, Endpoint>,
     pub(super) network_turn: Arc<tokio::sync::Mutex<()>>,
     turns: Turns,
+    starts: Starts,
     pub(super) written: Written,
     health: Health,
     pub(crate) loaded_again: LoadedAgain,
@@ -84,6 +79,7 @@ impl Driver {
             nodes,
             network_turn: Arc::default(),
             turns: Turns::default(),
+            starts: Starts::default(),
             written: Written::default(),
             health,
             loaded_again: LoadedAgain::default(),
@@ -111,8 +107,8 @@ impl Driver {
     pub fn reconfigured(&self, settings: Arc<Settings>) -> Self {
         let fresh =
             Self::new(settings, self.outbox.clone(), self.health.clone(), self.handle.clone(), self.queries.clone());
-        let (turns, written, loaded_again) = (self.turns.clone(), self.written.clone(), self.loaded_again.clone());
-        Self { turns, written, loaded_again, ledger: self.ledger, ..fresh }
+        let (turns, starts, written) = (self.turns.clone(), self.starts.clone(), self.written.clone());
+        Self { turns, starts, written, loaded_again: self.loaded_again.clone(), ledger: self.ledger, ..fresh }
     }
 
     /// Time as the configuration counts it, in time of this machine.
@@ -150,10 +146,14 @@ impl Driver {
             tokio::spawn(async move { driver.prepare(&execution, attempt, turn).await });
             return;
         }
+        if let Effect::Launch(members) = effect {
+            let start = self.starts.begin();
+            tokio::spawn(async move { driver.launch(&execution, members, (occasion, start)).await });
+            return;
+        }
         tokio::spawn(async move {
             match effect {
-                Effect::Prepare(_) | Effect::Purge(_) => {}
-                Effect::Launch(members) => driver.launch(&execution, members, occasion).await,
+                Effect::Prepare(_) | Effect::Launch(_) | Effect::Purge(_) => {}
                 Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
@@ -225,46 +225,6 @@ impl Driver {
         }
     }
 
-    async fn watch(&self, execution: &Execution, attempt: AttemptId, container: &str) {
-        let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
-        let living = |board: &Board| {
-            matches!(
-                board.job(&attempt).map(|job| &job.state),
-                Some(JobState::Running { .. } | JobState::Paused { .. } | JobState::Stopping { .. })
-            )
-        };
-        loop {
-            let looked = self.answered(endpoint, living, || async {
-                endpoint.wait(container, WAIT).await?;
-                endpoint.inspect(container).await
-            });
-            match looked.await {
-                None => return,
-                Some(Ok(found)) if found.state.alive() => tokio::time::sleep(WAIT_PAUSE).await,
-                // A boot resets containers to `created`, with an exit code of 0: that is no end.
-                Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
-                // A Podman that stops answering just now is asked from the start.
-                Some(Ok(found)) => match self.export(endpoint, execution, attempt, &found).await {
-                    Ok(()) => {
-                        let exit =
-                            accounting::exit(endpoint, &Self::job(execution, attempt).pod, &attempt, &found.state)
-                                .await;
-                        return self.tell(attempt, Report::Exited(exit)).await;
-                    }
-                    Err(error) => tracing::warn!(%container, %error, "failed to take console output, will try again"),
-                },
-                Some(Err(ApiError::NotFound(_))) => return self.tell(attempt, Report::Lost).await,
-                Some(Err(error)) => {
-                    tracing::warn!(%container, %error, "failed to look at a container, will look again");
-                    tokio::time::sleep(RETRY_MAX).await;
-                }
-            }
-            if !living(&self.handle.snapshot().board) {
-                return;
-            }
-        }
-    }
-
     async fn signal(&self, execution: &Execution, attempt: AttemptId, container: &str, signal: Signal) {
         let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
         let word = match signal {
@@ -294,7 +254,7 @@ impl Driver {
                 Some(
                     JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
                 )
-            )
+            ) || board.ahead(&attempt) == Some(&Ahead::Owed)
         };
         let name = view::container_name(execution, &attempt);
         let kept = self.outbox.console_path(execution.plan.execution, &name);
@@ -304,6 +264,7 @@ impl Driver {
         let mut pause = RETRY_FIRST;
         // What an unanswered request makes comes after a first look that finds nothing.
         let mut on_the_way = self.turns.ended(attempt).await || occasion == Occasion::Resumed;
+        self.starts.over().await;
         loop {
             let cleared = self.answered(endpoint, owed, || try_clear(endpoint, &rest));
             match cleared.await {

@@ -83,6 +83,9 @@ pub struct InspectedLog {
 pub struct InspectedState {
     /// `created`, `initialized`, `running`, `paused`, `exited`, …
     pub status: String,
+    /// The number of its process, in Podman's namespace; 0 without one.
+    #[serde(default)]
+    pub pid: i32,
     /// Its exit code; meaningless unless it has started.
     pub exit_code: i64,
     /// Year 1 when it never started.

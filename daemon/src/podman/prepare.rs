@@ -13,7 +13,7 @@ use super::api::{ApiError, Endpoint};
 use super::create::Container;
 use super::driver::{Driver, SETTLE};
 use super::turns::Turn;
-use super::{failure, files, gang};
+use super::{failure, files, gang, memory};
 use crate::bundle::manifest::{Port, Protocol};
 use crate::config::Isolation;
 use crate::plan::PlannedJob;
@@ -21,7 +21,7 @@ use crate::reason::{Name, Reason};
 use crate::sequence::event::Report;
 use crate::sequence::image::Image;
 use crate::sequence::orphan::{self, LedgerId};
-use crate::sequence::state::{AttemptId, JobState};
+use crate::sequence::state::{Ahead, AttemptId, JobState};
 use crate::sequence::{Board, Execution};
 use crate::view;
 
@@ -32,7 +32,9 @@ impl Driver {
     /// Prepares an attempt for as long as that is wanted, and tells how it went.
     pub(super) async fn prepare(&self, execution: &Execution, attempt: AttemptId, turn: Turn) {
         let job = Self::job(execution, attempt);
+        let ahead = execution.ahead(&attempt).is_some();
         let report = match self.endpoint(&job.node) {
+            Ok(_) if ahead && memory::is_scarce() => Report::NotPrepared(memory::scarce()),
             Err(reason) => Report::NotPrepared(reason),
             Ok(endpoint) => match self.prepare_at(endpoint, execution, attempt, &turn).await {
                 None => return,
@@ -51,7 +53,10 @@ impl Driver {
         attempt: AttemptId,
         turn: &Turn,
     ) -> Option<Report> {
-        let wanted = |board: &Board| matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing));
+        let wanted = |board: &Board| {
+            matches!(board.job(&attempt).map(|job| &job.state), Some(JobState::Preparing))
+                || board.ahead(&attempt).is_some_and(Ahead::stands)
+        };
         let mut tries = TRIES_IN_DOUBT;
         loop {
             let made = self.answered(endpoint, wanted, || async {

@@ -1,9 +1,11 @@
-//! Clearing waits for preparing: a container that is still being made cannot be cleared.
+//! Who goes first. Clearing waits for preparing: a container that is still being made cannot be cleared. And it gives
+//! way to starts: somebody waits for a process, nobody for a removal.
 //!
 //! Must not: hold a turn longer than the task that makes the container.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -53,6 +55,39 @@ impl Turns {
     }
 }
 
+/// Longest that clearing gives way; a start takes some tens of milliseconds.
+const GIVE_WAY: Duration = Duration::from_secs(1);
+
+/// How many launches are on their way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Starts(Arc<watch::Sender<usize>>);
+
+/// One launch on its way, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Start(Arc<watch::Sender<usize>>);
+
+impl Starts {
+    /// A launch begins.
+    pub(super) fn begin(&self) -> Start {
+        self.0.send_modify(|count| *count += 1);
+        Start(self.0.clone())
+    }
+
+    /// Waits until no launch is on its way, for a while.
+    pub(super) async fn over(&self) {
+        let mut seen = self.0.subscribe();
+        if tokio::time::timeout(GIVE_WAY, seen.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::debug!("starts take long; clearing goes on beside them");
+        }
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +108,23 @@ mod tests {
             drop(turn);
             assert!(waiting.await);
             assert!(!turns.ended(attempt).await, "it was cleared");
+        });
+    }
+
+    #[test]
+    fn clearing_gives_way_to_every_start_but_not_for_ever() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let starts = Starts::default();
+            assert!(futures_util::poll!(std::pin::pin!(starts.over())).is_ready(), "nothing starts");
+            let (first, second) = (starts.begin(), starts.begin());
+            let mut waiting = Box::pin(starts.over());
+            drop(first);
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            drop(second);
+            assert!(futures_util::poll!(&mut waiting).is_ready());
+            let _hangs = starts.begin();
+            starts.over().await;
         });
     }
 }

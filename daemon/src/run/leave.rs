@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Loop, SHUTDOWN};
+use super::{Loop, SHUTDOWN, within};
 use crate::config::OnExit;
 use crate::handle::Input;
 use crate::sequence::Event;
@@ -36,7 +36,7 @@ impl Loop {
         let gone = async {
             while !self.board.live.is_empty() {
                 self.manager.alive();
-                match tokio::time::timeout(self.pause(), self.inbox.recv()).await {
+                match within(self.pause(), self.inbox.recv()).await {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
                     Ok(Some(Input::HealthChanged)) => self.publish(),

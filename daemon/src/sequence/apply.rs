@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::record::{Record, Recorded, Repeat};
-use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Remains, Step, StepState, Verdict};
+use super::state::{Board, Execution, Hold, Input, Job, JobState, Phase, Step, StepState, Verdict};
 use super::{image, job};
 use crate::bundle::ExecutionId;
 use crate::outcome;
@@ -98,6 +98,9 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         | Record::JobReleased { step, job }
         | Record::JobPreparing { step, job, .. }
         | Record::JobPrepared { step, job, .. }
+        | Record::JobPreparingAhead { step, job }
+        | Record::JobPreparedAhead { step, job, .. }
+        | Record::JobWithdrawn { step, job }
         | Record::JobLaunching { step, job }
         | Record::JobStarted { step, job }
         | Record::JobPausing { step, job }
@@ -107,17 +110,7 @@ pub fn advance(execution: &mut Execution, recorded: &Recorded) -> Result<(), Box
         | Record::JobStopping { step, job, .. }
         | Record::JobEnded { step, job, .. }
         | Record::JobCleared { step, job, .. } => {
-            let Some(known) = execution.steps.get_mut(*step).and_then(|step| step.jobs.get_mut(*job)) else {
-                return Err(Illegal::new(recorded, &"without that job"));
-            };
-            job::advance(known, recorded)?;
-            if matches!(recorded.record, Record::JobPrepared { .. } | Record::JobEnded { .. }) {
-                execution.images.reloaded((*step, *job));
-            }
-            // Nor was it a process that came to its end.
-            if matches!(recorded.record, Record::JobEnded { exit: Some(_), .. }) {
-                execution.resets = 0;
-            }
+            advance_job(execution, (*step, *job), recorded)?;
         }
     }
     Ok(())
@@ -148,6 +141,25 @@ fn reload(
         Some(planned) if execution.images.reload(&planned.node, name, (step, job)) => Ok(()),
         Some(_) | None => Err(Illegal::new(recorded, &execution.images)),
     }
+}
+
+fn advance_job(
+    execution: &mut Execution,
+    (step, job): (usize, usize),
+    recorded: &Recorded,
+) -> Result<(), Box<Illegal>> {
+    let Some(known) = execution.steps.get_mut(step).and_then(|step| step.jobs.get_mut(job)) else {
+        return Err(Illegal::new(recorded, &"without that job"));
+    };
+    job::advance(known, recorded)?;
+    if matches!(recorded.record, Record::JobPrepared { .. } | Record::JobEnded { .. }) {
+        execution.images.reloaded((step, job));
+    }
+    // Nor was it a process that came to its end.
+    if matches!(recorded.record, Record::JobEnded { exit: Some(_), .. }) {
+        execution.resets = 0;
+    }
+    Ok(())
 }
 
 /// It was running at a reset; or at one too many, and waits: what was under way for it is to be done anew.
@@ -209,7 +221,7 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
         }
         (Record::StepEnded { verdict, output, .. }, StepState::Waiting | StepState::Held) => {
             for job in step.jobs.iter_mut().filter(|job| !job.ended()) {
-                job.state = never_started(verdict, at);
+                job::end_unstarted(job, verdict, at);
             }
             StepState::Ended { since: None, at, verdict: verdict.clone(), output: *output }
         }
@@ -219,10 +231,6 @@ fn advance_step(step: &mut Step, recorded: &Recorded) -> Result<(), Box<Illegal>
         (_, state) => return Err(Illegal::new(recorded, state)),
     };
     Ok(())
-}
-
-fn never_started(verdict: &Verdict, at: Timestamp) -> JobState {
-    JobState::Ended { verdict: verdict.clone(), at, run: None, remains: Remains::Nothing }
 }
 
 /// The outputs let a step run; pieces become its jobs.

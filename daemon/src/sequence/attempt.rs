@@ -1,7 +1,9 @@
-//! One attempt of a job: who it is, how its process ran and is told to end, what is left of it; and what a step has put
-//! out.
+//! One attempt of a job: who it is, how its process ran and is told to end, what is left of it; a container that is made
+//! before the turn of its job; and what a step has put out.
 //!
 //! Must not: change by itself; only `apply` changes it.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,48 @@ pub enum Remains {
     Owed,
     /// Both are done.
     Cleared(Logs),
+}
+
+/// The container of a job that waits, when it is made before the turn of the job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ahead {
+    /// There is none.
+    #[default]
+    Not,
+    /// It is being made and initialised, for the next attempt.
+    Making,
+    /// It is initialised, for the next attempt.
+    Made {
+        /// Podman's id of it.
+        container: String,
+        /// Podman's id of the image that it was made from.
+        image: Arc<str>,
+    },
+    /// It was withdrawn and is to be removed; its attempt never started and counts for nothing.
+    Owed,
+    /// It was withdrawn and is gone; the next is made when it is the job's turn.
+    Spent,
+}
+
+impl Ahead {
+    /// Whether there never was one.
+    #[must_use]
+    pub fn is_not(&self) -> bool {
+        *self == Self::Not
+    }
+
+    /// Whether it is there to be used, or will be.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Making | Self::Made { .. })
+    }
+
+    /// Whether there may be a container.
+    #[must_use]
+    pub fn occupies(&self) -> bool {
+        self.stands() || *self == Self::Owed
+    }
 }
 
 /// What was kept of the console output.

@@ -11,7 +11,7 @@ use super::effect::Effect;
 use super::event::Refusal;
 use super::gate::{self, Gate, Turn};
 use super::record::Record;
-use super::state::{AttemptId, Execution, Halt, Input, Job, JobState, Phase, Remains, StepState, Verdict};
+use super::state::{Ahead, AttemptId, Execution, Halt, Input, Job, JobState, Phase, StepState, Verdict};
 use crate::bundle::manifest::Port;
 use crate::bundle::{ExecutionId, Hostname};
 use crate::outcome;
@@ -22,8 +22,13 @@ impl Draft<'_> {
     pub(super) fn cascade(&mut self) -> Result<(), Refusal> {
         loop {
             let before = self.decision.records.len();
+            self.blocked.clear();
             for id in self.live() {
                 self.advance(id)?;
+            }
+            // What has its turn goes first.
+            if self.decision.records.len() == before {
+                self.look_ahead()?;
             }
             if self.decision.records.len() == before {
                 return Ok(());
@@ -44,17 +49,18 @@ impl Draft<'_> {
         for (step, unit, cause, pause_ms) in gate::repeats(&execution) {
             self.record(id, Record::UnitRequeued { step, unit, cause, pause_ms })?;
         }
+        self.halt(id)?;
         let Some(execution) = self.get(id).cloned() else { return Ok(()) };
-        if execution.halt.is_none()
-            && let Some(step) = gate::failed_stop(&execution)
-        {
-            self.record(id, Record::Halted { halt: Halt::Failure(step) })?;
-        }
-        let mut step = 0;
+        let (mut step, mut seen) = (0, self.decision.records.len());
         while step < execution.steps.len() {
             let group = execution.plan.group_of(step);
             for member in group.clone() {
                 self.end_step(id, member)?;
+            }
+            // What ended in this very round may keep what comes after it from starting.
+            if self.decision.records.len() > seen {
+                self.halt(id)?;
+                seen = self.decision.records.len();
             }
             match group.len() {
                 1 => self.advance_step(id, step)?,
@@ -63,6 +69,12 @@ impl Draft<'_> {
             step = group.end;
         }
         self.settle(id)
+    }
+
+    /// Halts an execution of which a step failed that must not.
+    fn halt(&mut self, id: ExecutionId) -> Result<(), Illegal> {
+        let failed = self.get(id).filter(|known| known.halt.is_none()).and_then(|known| gate::failed_stop(known));
+        failed.map_or(Ok(()), |step| self.record(id, Record::Halted { halt: Halt::Failure(step) }))
     }
 
     fn end_step(&mut self, id: ExecutionId, index: usize) -> Result<(), Illegal> {
@@ -86,12 +98,11 @@ impl Draft<'_> {
             return self.start_group(&execution, group);
         }
         if steps.iter().any(|step| matches!(step.state, StepState::Active { .. })) {
-            let members = group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job)));
             // What has run is over; the others are alive, or attempted once more after a quarantine.
             let open = |(step, job): &(usize, usize)| {
                 !matches!(execution.steps[*step].jobs[*job].state, JobState::Ended { run: Some(_), .. })
             };
-            let members: Vec<(usize, usize)> = members.filter(open).collect();
+            let members: Vec<(usize, usize)> = members(&execution, group).into_iter().filter(open).collect();
             return match members.iter().any(|(step, job)| is_requeued(&execution.steps[*step].jobs[*job])) {
                 true => self.restart_group(&execution, &members),
                 false => self.advance_unit(&execution, &members),
@@ -120,10 +131,11 @@ impl Draft<'_> {
             Gate::Skip(verdict) => return end(self, &verdict),
             Gate::Open => {}
         }
-        let held = group.clone().flat_map(|step| &execution.steps[step].jobs).any(|job| job.state != JobState::Waiting);
-        let wanted: Vec<&PlannedJob> = execution.plan.steps[group.clone()].iter().flat_map(|s| s.jobs()).collect();
-        let closed = held || execution.phase != Phase::Open;
-        if closed || !gate::has_room(execution, wanted.len()) || self.conflict(&wanted) {
+        let waits = |job: &Job| job.state == JobState::Waiting && job.ahead != Ahead::Owed;
+        let wanted = members(execution, group.clone());
+        let free = wanted.iter().all(|(step, job)| waits(&execution.steps[*step].jobs[*job]));
+        let closed = !free || execution.phase != Phase::Open;
+        if closed || !gate::has_room(execution, wanted.len()) || self.conflict(execution, &wanted)? {
             return Ok(());
         }
         for step in group {
@@ -154,13 +166,8 @@ impl Draft<'_> {
             });
         }
         let ready = members.iter().all(|member| gate::may_repeat(known(member), self.now));
-        let wanted: Vec<&PlannedJob> =
-            members.iter().map(|(step, job)| &execution.plan.steps[*step].jobs()[*job]).collect();
-        if execution.phase != Phase::Open
-            || !ready
-            || !gate::has_room(execution, wanted.len())
-            || self.conflict(&wanted)
-        {
+        let closed = !ready || execution.phase != Phase::Open;
+        if closed || !gate::has_room(execution, members.len()) || self.conflict(execution, members)? {
             return Ok(());
         }
         for (step, job) in members {
@@ -253,8 +260,8 @@ impl Draft<'_> {
                     }
                 }
                 Turn::Start => {
-                    let wanted: Vec<&PlannedJob> = execution.plan.steps[step].jobs()[members.clone()].iter().collect();
-                    if execution.phase != Phase::Open || self.conflict(&wanted) {
+                    let wanted: Vec<(usize, usize)> = members.clone().map(|job| (step, job)).collect();
+                    if execution.phase != Phase::Open || self.conflict(execution, &wanted)? {
                         continue;
                     }
                     if !std::mem::replace(&mut active, true) {
@@ -270,14 +277,35 @@ impl Draft<'_> {
     }
 
     fn prepare(&mut self, id: ExecutionId, (step, job): (usize, usize), attempt: u32) -> Result<(), Illegal> {
+        let ahead = self.get(id).map(|known| known.steps[step].jobs[job].ahead.clone()).unwrap_or_default();
         self.record(id, Record::JobPreparing { step, job, attempt })?;
-        self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+        match ahead {
+            Ahead::Made { container, image } => {
+                self.record(id, Record::JobPrepared { step, job, container, image: Some(image) })?;
+            }
+            // It is on its way.
+            Ahead::Making => {}
+            Ahead::Not | Ahead::Owed | Ahead::Spent => {
+                self.effect(Effect::Prepare(AttemptId { execution: id, step, job, attempt }));
+            }
+        }
         Ok(())
     }
 
     /// A pod waits while one of the same hostname is aboard, and while a host port that it wants is still being freed.
-    fn conflict(&self, wanted: &[&PlannedJob]) -> bool {
-        self.live().into_iter().filter_map(|id| self.get(id)).any(|other| obstacle(wanted, other).is_some())
+    /// What was made ahead of its turn gives way to what has its turn.
+    fn conflict(&mut self, execution: &Execution, wanted: &[(usize, usize)]) -> Result<bool, Illegal> {
+        let found = self.live().into_iter().filter_map(|id| self.get(id)).find_map(|other| {
+            let (AttemptId { step, job, .. }, _) = obstacle(execution, wanted, other)?;
+            Some((other.clone(), (step, job)))
+        });
+        let Some((other, (step, job))) = found else { return Ok(false) };
+        let planned = |(step, job): &(usize, usize)| (execution.plan.clone(), *step, *job);
+        self.blocked.extend(wanted.iter().map(planned));
+        if other.steps[step].jobs[job].ahead.stands() {
+            self.withdraw_unit(&other, (step, job))?;
+        }
+        Ok(true)
     }
 
     fn settle(&mut self, id: ExecutionId) -> Result<(), Illegal> {
@@ -298,27 +326,52 @@ fn is_requeued(job: &Job) -> bool {
     matches!(job.state, JobState::Requeued { .. })
 }
 
-/// The attempt of another step or execution that keeps pods from being prepared: it answers to one of their
-/// hostnames, or it has ended and its container may still hold one of their host ports.
+/// The jobs of steps that start together.
+pub(super) fn members(execution: &Execution, group: Range<usize>) -> Vec<(usize, usize)> {
+    group.flat_map(|step| (0..execution.steps[step].jobs.len()).map(move |job| (step, job))).collect()
+}
+
+/// The attempt of another step or execution that keeps these jobs of `mine` from being prepared: it answers to one of
+/// their hostnames, or its container holds one of their host ports and has ended, or has not started.
 #[must_use]
-pub fn obstacle(wanted: &[&PlannedJob], other: &Execution) -> Option<(AttemptId, Hostname)> {
+pub fn obstacle(mine: &Execution, wanted: &[(usize, usize)], other: &Execution) -> Option<(AttemptId, Hostname)> {
+    in_the_way(mine, wanted, other, |known| match &known.state {
+        JobState::Ended { .. } | JobState::Requeued { .. } | JobState::Waiting | JobState::Held => true,
+        JobState::Preparing
+        | JobState::Prepared { .. }
+        | JobState::Launching { .. }
+        | JobState::Running { .. }
+        | JobState::Paused { .. }
+        | JobState::Stopping { .. } => false,
+    })
+}
+
+/// The same, with the jobs whose host ports count.
+pub(super) fn in_the_way(
+    mine: &Execution,
+    wanted: &[(usize, usize)],
+    other: &Execution,
+    ports_count: impl Fn(&Job) -> bool,
+) -> Option<(AttemptId, Hostname)> {
+    let planned = |(step, job): &(usize, usize)| &mine.plan.steps[*step].jobs()[*job];
+    let itself = |at: (usize, usize)| other.plan.execution == mine.plan.execution && wanted.contains(&at);
     for (step, part) in other.steps.iter().enumerate() {
         for (job, known) in part.jobs.iter().enumerate().filter(|(_, known)| known.occupies()) {
-            let planned = &other.plan.steps[step].jobs()[job];
-            let leaving = matches!(
-                &known.state,
-                JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. }
-            );
-            let held = |port: &Port| {
-                let same = |p: &Port| (p.host_port, p.protocol) == (port.host_port, port.protocol);
-                wanted.iter().flat_map(|w| &w.pod.ports).any(same)
-            };
-            let same_port = || leaving && planned.pod.ports.iter().any(held);
-            if wanted.iter().any(|w| w.hostname == planned.hostname) || same_port() {
-                let attempt = AttemptId { execution: other.plan.execution, step, job, attempt: known.attempt };
-                return Some((attempt, planned.hostname.clone()));
+            let theirs = &other.plan.steps[step].jobs()[job];
+            let same_port = || wanted.iter().map(planned).any(|wanted| share_a_port(wanted, theirs));
+            let same_name = wanted.iter().map(planned).any(|wanted| wanted.hostname == theirs.hostname);
+            if !itself((step, job)) && (same_name || ports_count(known) && same_port()) {
+                let attempt = known.ahead_attempt().unwrap_or(known.attempt);
+                let attempt = AttemptId { execution: other.plan.execution, step, job, attempt };
+                return Some((attempt, theirs.hostname.clone()));
             }
         }
     }
     None
+}
+
+/// Whether two pods want the same port of the host.
+pub(super) fn share_a_port(one: &PlannedJob, other: &PlannedJob) -> bool {
+    let same = |a: &Port, b: &Port| (a.host_port, a.protocol) == (b.host_port, b.protocol);
+    one.pod.ports.iter().any(|port| other.pod.ports.iter().any(|theirs| same(port, theirs)))
 }

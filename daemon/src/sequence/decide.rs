@@ -71,6 +71,9 @@ impl Draft<'_> {
 
     fn reported(&mut self, attempt: AttemptId, report: Report) -> Result<(), Refusal> {
         let AttemptId { execution, step, job, .. } = attempt;
+        if let Some(ahead) = self.get(execution).and_then(|known| known.ahead(&attempt)).cloned() {
+            return self.reported_ahead(attempt, report, &ahead);
+        }
         let state = self.get(execution).and_then(|known| known.job(&attempt)).map(|known| known.state.clone());
         match (&report, &state) {
             (Report::Prepared { container, image }, Some(JobState::Preparing)) => {

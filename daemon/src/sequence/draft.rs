@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead;
 use super::apply::{Illegal, advance};
 use super::decide::Decision;
-use super::effect::Effect;
+use super::effect::{Disposal, Effect};
 use super::record::{Record, Recorded};
 use super::state::{AttemptId, Board, Execution, Exit, Job, Verdict};
 use super::unit::disposal;
 use crate::bundle::ExecutionId;
-use crate::plan::Work;
+use crate::plan::{Plan, Work};
 use crate::time::Timestamp;
 
 /// The board, what an event has changed of it so far, and what that amounts to.
@@ -22,12 +23,14 @@ pub(super) struct Draft<'a> {
     touched: BTreeMap<ExecutionId, Arc<Execution>>,
     pub(super) now: Timestamp,
     pub(super) decision: Decision,
+    /// The jobs (step and job of a plan) that have their turn and wait for a name or a port.
+    pub(super) blocked: Vec<(Arc<Plan>, usize, usize)>,
 }
 
 impl<'a> Draft<'a> {
     /// Nothing decided yet.
     pub(super) fn new(board: &'a Board, now: Timestamp) -> Self {
-        Self { board, touched: BTreeMap::new(), now, decision: Decision::default() }
+        Self { board, touched: BTreeMap::new(), now, decision: Decision::default(), blocked: Vec::new() }
     }
 
     pub(super) fn get(&self, id: ExecutionId) -> Option<&Arc<Execution>> {
@@ -50,7 +53,13 @@ impl<'a> Draft<'a> {
                 self.touched.extend(self.board.live.get(&execution).map(|known| (execution, known.clone())));
             }
             if let Some(copy) = self.touched.get_mut(&execution) {
+                let left = ahead::ends_with(copy, &recorded.record);
                 advance(Arc::make_mut(copy), &recorded).map_err(|illegal| *illegal)?;
+                let attempt = |(step, job): (usize, usize)| {
+                    let attempt = copy.steps[step].jobs[job].attempt;
+                    Effect::Clear(AttemptId { execution, step, job, attempt }, Disposal::Remove)
+                };
+                self.decision.effects.extend(left.into_iter().map(attempt));
             }
         }
         self.decision.records.push(recorded);

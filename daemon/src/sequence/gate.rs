@@ -3,7 +3,7 @@
 //! Must not: record; `cascade` does.
 
 use super::record::Repeat;
-use super::state::{Execution, Halt, Hold, Job, JobState, Remains, StepState, Verdict};
+use super::state::{Ahead, Execution, Halt, Hold, Job, JobState, Remains, StepState, Verdict};
 use crate::bundle::StepId;
 use crate::bundle::document::OnFailure;
 use crate::bundle::flow::OnPowerLoss;
@@ -83,7 +83,7 @@ pub(super) fn turns(execution: &Execution, step: usize, now: Timestamp) -> Vec<(
     let mut turns = Vec::new();
     for unit in 0..planned.units() {
         let jobs = &known.jobs[planned.unit(unit)];
-        let waiting = jobs.iter().all(|job| job.state == JobState::Waiting);
+        let waiting = jobs.iter().all(|job| job.state == JobState::Waiting && job.ahead != Ahead::Owed);
         let repeated = jobs.iter().all(|job| may_repeat(job, now));
         let gate = match waiting {
             _ if is_broken(jobs) => Gate::Skip(Verdict::Skipped(Reason::new(Name::GroupMember, BROKEN))),
@@ -151,15 +151,18 @@ fn room(execution: &Execution, step: usize) -> usize {
 
 fn room_of(execution: &Execution) -> usize {
     let Some(cap) = execution.plan.parallelism else { return usize::MAX };
-    let all: usize = (0..execution.steps.len()).map(|step| alive(execution, step)).sum();
-    (cap as usize).saturating_sub(all)
+    (cap as usize).saturating_sub(alive_of(execution))
 }
 
 /// Whether a merge group fits under the cap of its execution; one that never would is let through when nothing else
 /// is alive, because its steps belong together.
 pub(super) fn has_room(execution: &Execution, units: usize) -> bool {
-    let alive: usize = (0..execution.steps.len()).map(|step| alive(execution, step)).sum();
-    alive == 0 || room_of(execution) >= units
+    alive_of(execution) == 0 || room_of(execution) >= units
+}
+
+/// Units that are alive.
+pub(super) fn alive_of(execution: &Execution) -> usize {
+    (0..execution.steps.len()).map(|step| alive(execution, step)).sum()
 }
 
 fn alive(execution: &Execution, step: usize) -> usize {
@@ -199,8 +202,10 @@ fn repeat(execution: &Execution, step: usize, unit: usize) -> Option<(Repeat, u6
         let again = retry.on_power_loss == OnPowerLoss::Rerun && reruns < RERUNS_MAX;
         return again.then_some((Repeat::PowerLoss, 0));
     }
-    let failed = attempt.saturating_sub(reruns);
-    let again = attempt > 0 && failed <= retry.times && retryable(reason.name);
+    // One that was made ahead and withdrawn never started.
+    let withdrawn = u32::from(jobs.iter().any(|job| job.ahead == Ahead::Spent));
+    let failed = attempt.saturating_sub(reruns + withdrawn);
+    let again = failed > 0 && failed <= retry.times && retryable(reason.name);
     again.then(|| (Repeat::Retry, u64::from(retry.pause_seconds(failed)) * 1000))
 }
 

@@ -11,22 +11,30 @@ use super::effect::Effect;
 use super::image::{Image, Lost, Reload, changed, lost, origin};
 use super::record::Record;
 use super::state::{AttemptId, Verdict};
+use crate::reason::Reason;
 
 impl Draft<'_> {
     /// A container is initialised: it may start only if its name means the image that it was made from.
     pub(super) fn prepared(&mut self, attempt: AttemptId, container: &str, image: &Image) -> Result<(), Illegal> {
+        if let Err(reason) = self.pinned(attempt, image)? {
+            return self.end_job(attempt, Verdict::Failed(reason), None);
+        }
         let AttemptId { execution, step, job, .. } = attempt;
-        let Some(known) = self.get(execution) else { return Ok(()) };
+        let image = Some(Arc::from(image.id.as_str()));
+        self.record(execution, Record::JobPrepared { step, job, container: container.to_owned(), image })
+    }
+
+    /// Whether a name still means the image that a container was made from; from now on it does, if it meant none.
+    pub(super) fn pinned(&mut self, attempt: AttemptId, image: &Image) -> Result<Result<(), Reason>, Illegal> {
+        let AttemptId { execution, step, job, .. } = attempt;
+        let Some(known) = self.get(execution) else { return Ok(Ok(())) };
         let node = known.plan.steps[step].jobs()[job].node.clone();
         match known.images.get(&node, &image.name).map(|pin| pin.id.clone()) {
-            Some(id) if id != image.id => {
-                return self.end_job(attempt, Verdict::Failed(changed(&image.name, &id, &image.id)), None);
-            }
+            Some(id) if id != image.id => return Ok(Err(changed(&image.name, &id, &image.id))),
             Some(_) => {}
             None => self.record(execution, Record::ImageKnown { node, image: image.clone() })?,
         }
-        let image = Some(Arc::from(image.id.as_str()));
-        self.record(execution, Record::JobPrepared { step, job, container: container.to_owned(), image })
+        Ok(Ok(()))
     }
 
     /// An image is gone or damaged: it is loaded once more if it came with the bundle, for the first job that notices.

@@ -7,15 +7,28 @@
 //!                                    Preparing ◀─ Requeued ◀──── (another attempt)
 //! ```
 //!
+//! Beside `Waiting` and `Held` a container may stand that was made before the turn of the job:
+//!
+//! ```text
+//! Not ─ Making ─ Made ─▶ Preparing, Prepared (its turn has come)
+//!         └───────┴─ Owed ─ Spent (it was withdrawn)
+//! ```
+//!
 //! Must not: look at other jobs.
 
 use super::apply::Illegal;
 use super::record::{Record, Recorded};
-use super::state::{Exit, Freeze, Hold, Job, JobState, Remains, Run, Verdict};
+use super::state::{Ahead, Exit, Freeze, Hold, Job, JobState, Remains, Run, Verdict};
 use crate::time::Timestamp;
 
 /// Applies one record to the job it is about.
 pub(super) fn advance(job: &mut Job, recorded: &Recorded) -> Result<(), Box<Illegal>> {
+    if let Some(next) = ahead(job, recorded)? {
+        // The number of a withdrawn attempt is not given again.
+        job.attempt += u32::from(next == Ahead::Owed);
+        job.ahead = next;
+        return Ok(());
+    }
     let next = next(job, recorded)?;
     if let Record::JobPreparing { attempt, .. } = recorded.record
         && attempt != job.attempt
@@ -31,8 +44,40 @@ pub(super) fn advance(job: &mut Job, recorded: &Recorded) -> Result<(), Box<Ille
     if let Record::JobPrepared { image, .. } = &recorded.record {
         job.image.clone_from(image);
     }
+    if matches!(next, JobState::Ended { .. }) && job.ahead.stands() {
+        job.attempt += 1;
+    }
+    if job.ahead.occupies() && !matches!(next, JobState::Waiting | JobState::Held) {
+        job.ahead = Ahead::Not;
+    }
     job.state = next;
     Ok(())
+}
+
+/// Ends a job with its step, which has not started.
+pub(super) fn end_unstarted(job: &mut Job, verdict: &Verdict, at: Timestamp) {
+    let next = ended(job, at, verdict, None);
+    job.attempt += u32::from(job.ahead.stands());
+    (job.ahead, job.state) = (Ahead::Not, next);
+}
+
+/// What becomes of the container that was made ahead, if the record is about that.
+fn ahead(job: &Job, recorded: &Recorded) -> Result<Option<Ahead>, Box<Illegal>> {
+    let waits = matches!(job.state, JobState::Waiting | JobState::Held);
+    match (&recorded.record, &job.ahead) {
+        (Record::JobPreparingAhead { .. }, Ahead::Not) if job.state == JobState::Waiting => Ok(Some(Ahead::Making)),
+        (Record::JobPreparedAhead { container, image, .. }, Ahead::Making) if waits => {
+            Ok(Some(Ahead::Made { container: container.clone(), image: image.clone() }))
+        }
+        (Record::JobWithdrawn { .. }, Ahead::Making | Ahead::Made { .. }) if waits => Ok(Some(Ahead::Owed)),
+        (Record::JobCleared { .. }, Ahead::Owed) if waits => Ok(Some(Ahead::Spent)),
+        (Record::JobPreparing { .. }, Ahead::Owed)
+        | (
+            Record::JobPreparingAhead { .. } | Record::JobPreparedAhead { .. } | Record::JobWithdrawn { .. },
+            Ahead::Not | Ahead::Making | Ahead::Made { .. } | Ahead::Owed | Ahead::Spent,
+        ) => Err(Illegal::new(recorded, job)),
+        _ => Ok(None),
+    }
 }
 
 fn next(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
@@ -65,6 +110,9 @@ fn next(job: &Job, recorded: &Recorded) -> Result<JobState, Box<Illegal>> {
         | Record::ImageKnown { .. }
         | Record::ImageReloading { .. }
         | Record::UnitRequeued { .. }
+        | Record::JobPreparingAhead { .. }
+        | Record::JobPreparedAhead { .. }
+        | Record::JobWithdrawn { .. }
         | Record::Settled { .. }
         | Record::Ended
         | Record::Purged => Err(Illegal::new(recorded, &job.state)),
@@ -193,6 +241,7 @@ pub(super) fn ended(job: &Job, at: Timestamp, verdict: &Verdict, exit: Option<&E
         | JobState::Stopping { container, started, .. } => (run(container, *started), Remains::Owed),
         JobState::Preparing | JobState::Prepared { .. } | JobState::Launching { .. } => (None, Remains::Owed),
         JobState::Requeued { run, remains, .. } => (run.clone(), remains.clone()),
+        JobState::Waiting | JobState::Held if job.ahead.occupies() => (None, Remains::Owed),
         JobState::Waiting | JobState::Held | JobState::Ended { .. } => (None, Remains::Nothing),
     };
     JobState::Ended { verdict: verdict.clone(), at, run, remains }

@@ -6,6 +6,7 @@
 //! `Quarantined`, `Settled` (its report is due) or `Ended`.
 //! Must not: do anything, know Podman, read a clock.
 
+pub mod ahead;
 pub mod apply;
 mod attempt;
 pub mod cascade;

@@ -181,6 +181,9 @@ fn why(claim: &Claim<'_>, board: &Board, past: &BTreeMap<ExecutionId, Past>) -> 
 fn why_of(execution: &Execution, claim: &Claim<'_>) -> Option<Why> {
     let step = execution.plan.steps.iter().position(|step| step.id.to_string() == claim.step);
     let known = step.and_then(|step| Some((step, execution.steps.get(step)?.jobs.get(claim.job)?)));
+    if known.is_some_and(|(_, job)| job.ahead_attempt() == Some(claim.attempt)) {
+        return None;
+    }
     let Some((step, job)) = known.filter(|(_, job)| claim.attempt <= job.attempt) else {
         return Some(Why::UnknownAttempt);
     };

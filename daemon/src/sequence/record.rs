@@ -182,6 +182,31 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<Arc<str>>,
     },
+    /// A container is to be made before the turn of its job.
+    JobPreparingAhead {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
+    /// It is initialised.
+    JobPreparedAhead {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+        /// Podman's id of it.
+        container: String,
+        /// Podman's id of the image that it was made from.
+        image: Arc<str>,
+    },
+    /// It is not wanted any more.
+    JobWithdrawn {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
     /// A container is to be started.
     JobLaunching {
         /// Index of the step.

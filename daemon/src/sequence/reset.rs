@@ -26,7 +26,7 @@ impl Draft<'_> {
             }
             match cause {
                 Reset::Boot => self.lose(&execution, poison)?,
-                Reset::Crash if poison => self.withdraw(&execution)?,
+                Reset::Crash if poison => self.break_off(&execution)?,
                 Reset::Crash => {}
             }
             if poison {
@@ -60,6 +60,7 @@ impl Draft<'_> {
                         let reason = Reason::new(Name::LostPower, "the board lost power or booted while the pod ran");
                         self.end_job(attempt, Verdict::Failed(reason), None)?;
                     }
+                    JobState::Waiting | JobState::Held if known.ahead.stands() => self.withdraw(id, (step, job))?,
                     JobState::Waiting | JobState::Held | JobState::Ended { .. } | JobState::Requeued { .. } => {}
                 }
             }
@@ -69,7 +70,7 @@ impl Draft<'_> {
 
     /// What goes on in the same boot is ended. What was told to end stays ended; the rest is attempted once more if an
     /// operator lets it.
-    fn withdraw(&mut self, execution: &Execution) -> Result<(), Illegal> {
+    fn break_off(&mut self, execution: &Execution) -> Result<(), Illegal> {
         for (step, unit) in units(execution) {
             let members = execution.plan.steps[step].unit(unit);
             let jobs = &execution.steps[step].jobs[members.clone()];

@@ -2,8 +2,8 @@
 //!
 //! Must not: add effects of its own; each one here was decided before.
 
-use super::effect::Effect;
-use super::state::{AttemptId, Board, Execution, Freeze, Input, JobState, Phase, Remains, StepState};
+use super::effect::{Disposal, Effect};
+use super::state::{Ahead, AttemptId, Board, Execution, Freeze, Input, JobState, Phase, Remains, StepState};
 use super::unit::disposal;
 use crate::plan::Work;
 
@@ -40,11 +40,14 @@ fn of_execution(execution: &Execution) -> Vec<Effect> {
                 JobState::Ended { remains: Remains::Owed, .. } | JobState::Requeued { remains: Remains::Owed, .. } => {
                     effects.push(Effect::Clear(attempt, disposal(execution, step, job)));
                 }
-                JobState::Waiting
-                | JobState::Held
-                | JobState::Prepared { .. }
-                | JobState::Ended { .. }
-                | JobState::Requeued { .. } => {}
+                JobState::Waiting | JobState::Held => match &known.ahead {
+                    Ahead::Making => {
+                        effects.push(Effect::Prepare(AttemptId { attempt: known.attempt + 1, ..attempt }));
+                    }
+                    Ahead::Owed => effects.push(Effect::Clear(attempt, Disposal::Remove)),
+                    Ahead::Not | Ahead::Made { .. } | Ahead::Spent => {}
+                },
+                JobState::Prepared { .. } | JobState::Ended { .. } | JobState::Requeued { .. } => {}
             }
         }
         if part.input == Input::Reading && part.state.verdict().is_none() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::attempt::{AttemptId, Exit, Logs, Output, Remains, Run, Signal, StopCause};
+pub use super::attempt::{Ahead, AttemptId, Exit, Logs, Output, Remains, Run, Signal, StopCause};
 use super::image::Images;
 use crate::bundle::{ExecutionId, StepId};
 use crate::plan::Plan;
@@ -158,6 +158,9 @@ pub struct Job {
     /// Podman's id of the image that its latest container was made from.
     #[serde(default)]
     pub image: Option<Arc<str>>,
+    /// A container that was made before its turn.
+    #[serde(default, skip_serializing_if = "Ahead::is_not")]
+    pub ahead: Ahead,
     /// Where it is.
     pub state: JobState,
 }
@@ -315,14 +318,15 @@ impl Job {
     /// One that nothing has happened to.
     #[must_use]
     pub fn waiting() -> Self {
-        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, image: None, state: JobState::Waiting }
+        let (image, ahead) = (None, Ahead::Not);
+        Self { attempt: 0, reruns: 0, began: None, paused_ms: 0, image, ahead, state: JobState::Waiting }
     }
 
     /// Whether a container of it may exist.
     #[must_use]
     pub fn occupies(&self) -> bool {
         match &self.state {
-            JobState::Waiting | JobState::Held => false,
+            JobState::Waiting | JobState::Held => self.ahead.occupies(),
             JobState::Preparing
             | JobState::Prepared { .. }
             | JobState::Launching { .. }
@@ -350,18 +354,8 @@ impl Job {
     /// How it ended, if it has.
     #[must_use]
     pub fn verdict(&self) -> Option<&Verdict> {
-        match &self.state {
-            JobState::Ended { verdict, .. } => Some(verdict),
-            JobState::Waiting
-            | JobState::Held
-            | JobState::Preparing
-            | JobState::Prepared { .. }
-            | JobState::Launching { .. }
-            | JobState::Running { .. }
-            | JobState::Paused { .. }
-            | JobState::Stopping { .. }
-            | JobState::Requeued { .. } => None,
-        }
+        let JobState::Ended { verdict, .. } = &self.state else { return None };
+        Some(verdict)
     }
 
     /// Whether it is over.

@@ -150,7 +150,7 @@ async fn look(desk: &Desk, named: &[(String, Named)], wanted: &Wanted) -> Result
         let jobs = || jobs_of(status, named.target).into_iter().map(|(step, job)| &status.steps[step].jobs[job]);
         // Of an attempt that is to be repeated nobody tells when it started.
         let repeated = |job: &JobStatus| matches!(job.state, Condition::Requeued | Condition::RequeuedHeld);
-        let ran = jobs().any(|job| job.started_at.is_some() || job.attempt > 1 || repeated(job))
+        let ran = jobs().any(|job| job.started_at.is_some() || job.attempt > 1 + job.withdrawn || repeated(job))
             || steps_of(status, named.target).into_iter().any(|step| {
                 let step = &status.steps[step];
                 step.jobs.is_empty() && step.started_at.is_some()

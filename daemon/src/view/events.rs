@@ -183,6 +183,17 @@ pub fn event_line(cursor: u64, recorded: &Recorded, names: &Names) -> EventLine 
             let detail = format!("container {}{image}", short(container));
             (job_id(*step, *job), "prepared".to_owned(), Some(detail))
         }
+        Record::JobPreparingAhead { step, job } => {
+            (job_id(*step, *job), "preparing_ahead".to_owned(), Some("ahead of its turn".to_owned()))
+        }
+        Record::JobPreparedAhead { step, job, container, .. } => {
+            let short: String = container.chars().take(12).collect();
+            (job_id(*step, *job), "prepared_ahead".to_owned(), Some(format!("ahead of its turn, container {short}")))
+        }
+        Record::JobWithdrawn { step, job } => {
+            let detail = "what was made ahead of its turn is removed".to_owned();
+            (job_id(*step, *job), "withdrawn".to_owned(), Some(detail))
+        }
         Record::JobLaunching { step, job } => (job_id(*step, *job), "launching".to_owned(), None),
         Record::JobStarted { step, job } => (job_id(*step, *job), "running".to_owned(), None),
         Record::JobStopping { step, job, cause, signal } => {

@@ -33,7 +33,7 @@ use crate::outcome::{self, State};
 use crate::plan::{PlannedJob, PlannedStep, Role, Work};
 use crate::reason::Reason;
 use crate::sequence::event::Away;
-use crate::sequence::state::{AttemptId, Board, Execution, Job, Output, Phase, StepState};
+use crate::sequence::state::{Ahead, AttemptId, Board, Execution, Job, Output, Phase, StepState};
 use crate::time::Timestamp;
 
 /// `status` of an execution.
@@ -148,6 +148,12 @@ pub struct JobStatus {
     pub exit_code: Option<i64>,
     /// Number of the attempt; 0 before the first.
     pub attempt: u32,
+    /// How far the container is that is made ahead of its turn: `preparing`, `prepared`; null when there is none.
+    #[serde(default)]
+    pub ahead: Option<AheadStatus>,
+    /// Attempts among these that were made ahead and withdrawn: they never started.
+    #[serde(default)]
+    pub withdrawn: u32,
     /// Seconds its process may run.
     pub max_duration_seconds: u32,
     /// When its bundle was accepted.
@@ -186,6 +192,16 @@ pub struct JobStatus {
     pub logs_truncated: bool,
     /// The state in the words of others.
     pub views: Views,
+}
+
+/// How far a container is that is made ahead of its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AheadStatus {
+    /// It is being made and initialised.
+    Preparing,
+    /// It is initialised: the job has only to start.
+    Prepared,
 }
 
 impl StepStatus {
@@ -334,7 +350,14 @@ fn job_status(
         views: views(state, reason.as_ref()),
         reason,
         exit_code: exit.map(|exit| exit.code),
-        attempt: job.attempt,
+        withdrawn: u32::from(job.ahead == Ahead::Spent),
+        // What was made ahead and never had its turn was no attempt.
+        attempt: job.began.map_or(0, |_| job.attempt),
+        ahead: match job.ahead {
+            Ahead::Making => Some(AheadStatus::Preparing),
+            Ahead::Made { .. } => Some(AheadStatus::Prepared),
+            Ahead::Not | Ahead::Owed | Ahead::Spent => None,
+        },
         max_duration_seconds: planned.max_duration_seconds,
         submitted_at: Some(execution.received.wall),
         started_at: started.map(|at| at.wall),
@@ -355,7 +378,7 @@ fn job_status(
 /// Podman's name for the container of a job's attempt, if it has had one.
 fn container_of(execution: &Execution, (step, index): (usize, usize), job: &Job) -> Option<String> {
     let id = AttemptId { execution: execution.plan.execution, step, job: index, attempt: job.attempt };
-    (job.attempt > 0).then(|| container_name(execution, &id))
+    job.began.is_some().then(|| container_name(execution, &id))
 }
 
 /// `<execution>.<step>.<index>`.

@@ -4,10 +4,10 @@
 
 use super::{Around, StepStatus, job_id};
 use crate::outcome::State;
-use crate::plan::{Needs, PlannedJob, PlannedStep};
+use crate::plan::Needs;
 use crate::sequence::cascade::obstacle;
 use crate::sequence::event::Away;
-use crate::sequence::state::{Execution, Input, JobState, Phase, StepState};
+use crate::sequence::state::{Ahead, Execution, Input, JobState, Phase, StepState};
 
 pub(super) fn execution_waits(execution: &Execution, steps: &[StepStatus]) -> Option<String> {
     match &execution.phase {
@@ -54,9 +54,13 @@ pub(super) fn step_waits(execution: &Execution, index: usize, around: Option<Aro
         return format!("its turn, not before {first}");
     }
     let group = execution.plan.group_of(index);
-    let wanted: Vec<&PlannedJob> = execution.plan.steps[group].iter().flat_map(PlannedStep::jobs).collect();
+    if step.jobs.iter().any(|job| job.ahead == Ahead::Owed) {
+        return "what was made ahead of its turn to be removed".to_owned();
+    }
+    let jobs = |step: usize| (0..execution.steps[step].jobs.len()).map(move |job| (step, job));
+    let wanted: Vec<(usize, usize)> = group.flat_map(jobs).collect();
     let mut others = around.into_iter().flat_map(|around| around.board.live.values());
-    match others.find_map(|other| Some((other, obstacle(&wanted, other)?))) {
+    match others.find_map(|other| Some((other, obstacle(execution, &wanted, other)?))) {
         Some((other, (attempt, hostname))) => {
             format!("{} to leave its node ({hostname})", job_id(other, attempt.step, attempt.job))
         }
