@@ -395,7 +395,7 @@ fn unit() -> impl Strategy<Value = UnitShape> {
             .prop_map(|(pods, cap)| UnitKind::Array(pods, cap)),
         2 => (prop::collection::vec(pod(), 1..4), pod(), clean(), start())
             .prop_map(|(workers, launcher, clean, start)| UnitKind::Gang(workers, launcher, clean, start)),
-        2 => (pod(), told()).prop_map(|(pod, told)| UnitKind::Told(pod, told)),
+        3 => (pod(), told()).prop_map(|(pod, told)| UnitKind::Told(pod, told)),
         1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Uplink(fate, seconds)),
         1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Downlink(fate, seconds)),
         1 => (answer(), 1_u32..400).prop_map(|(fate, seconds)| UnitKind::Load(fate, seconds)),
@@ -419,7 +419,7 @@ fn start() -> impl Strategy<Value = GangStart> {
 fn told() -> impl Strategy<Value = Told> {
     prop_oneof![
         3 => any::<bool>().prop_map(Told::Whether),
-        3 => (0_u8..6).prop_map(Told::HowMany),
+        5 => (0_u8..6).prop_map(Told::HowMany),
         1 => Just(Told::Nothing),
     ]
 }
