@@ -23,11 +23,18 @@ fn board_with(config: &str) -> (Board, Line) {
 
 /// Flies a short pod while one request meets a fate; it must run exactly once and succeed.
 fn flies_once_though(request: &'static str, fate: Fate) {
-    // Nobody waits by asking where the process itself tells its end.
-    let (board, line) = board_with(if request == "/wait" { "exit_path: api" } else { "" });
+    // Podman is asked to wait only for a process that lives, and only where that does not tell its end itself.
+    let (config, then) = match request {
+        "/wait" => ("exit_path: api", "; until [ -e /data/go ]; do sleep 0.1; done"),
+        _ => ("", ""),
+    };
+    let (board, line) = board_with(config);
     line.next(request, fate);
-    let id = board.submit(&pod("RUN", "p", "echo x >> /data/starts; echo said", &[]));
+    let id = board.submit(&pod("RUN", "p", &format!("echo x >> /data/starts; echo said{then}"), &[]));
     until(request, || line.met().then_some(()));
+    if !then.is_empty() {
+        std::fs::write(board.volume().expect("a volume").join("go"), "").expect("written");
+    }
     prompt_status(&board);
     let status = board.ended(&id);
     assert_eq!(at(&status, "/state"), "succeeded", "{request}: {status:#}\n{}", board.log());
