@@ -409,6 +409,7 @@ fn p19_history_lists_each_transition_in_order() {
         "accepted",
         "started",
         "preparing",
+        "image",
         "prepared",
         "launching",
         "running",

@@ -62,6 +62,9 @@ fn load(id: &str, file: &str) -> String {
     )
 }
 
+/// Nothing is made before its image is lost.
+const IN_TURN: &str = "look_ahead: false";
+
 /// Packs the tasks with the archives beside them and submits them.
 fn submit(board: &Board, tasks: &[String]) -> String {
     let operation = board.path("operation.yaml");
@@ -127,6 +130,23 @@ fn a_tag_that_is_moved_between_two_attempts_is_told_and_what_it_means_now_never_
 }
 
 #[test]
+fn what_is_made_ahead_runs_what_its_name_meant_when_the_execution_met_it() {
+    let mut board = Board::with("look_ahead: true");
+    let (first, second) = (made(&board, "first"), made(&board, "second"));
+    podman(&["tag", &first, &own(&board)]);
+    let execution = submit(&board, &[pod("ONE", WAIT, &[]), pod("TWO", "true", &[])]);
+    meanwhile(&mut board, &execution, "ONE", |board| {
+        let made = || board.ask(&["history", &execution]).contains("prepared_ahead").then_some(());
+        until("the container of the second step", made);
+        podman(&["tag", &second, &own(board)]);
+    });
+    let status = board.ended(&execution);
+    assert_eq!(status["state"], "succeeded", "{status:#}");
+    assert_eq!(said(&board, &execution, "TWO"), "first");
+    assert_eq!(job(&status, "TWO")["image"], job(&status, "ONE")["image"]);
+}
+
+#[test]
 fn a_step_that_loads_the_name_anew_changes_what_runs() {
     let board = Board::new();
     let (first, second) = (archive(&board, "first.tar", "first"), archive(&board, "second.tar", "second"));
@@ -146,7 +166,7 @@ fn a_step_that_loads_the_name_anew_changes_what_runs() {
 
 #[test]
 fn an_image_of_the_bundle_that_is_removed_is_loaded_again_once() {
-    let mut board = Board::new();
+    let mut board = Board::with(IN_TURN);
     let id = archive(&board, "app.tar", "first");
     let waiting =
         |step: &str| pod(step, &format!("{WAIT}; rm /data/go"), &[]).replace("rm /data/go", "busybox rm /data/go");
@@ -178,7 +198,7 @@ fn an_image_of_the_bundle_that_is_removed_is_loaded_again_once() {
 
 #[test]
 fn an_image_that_did_not_come_with_the_bundle_and_is_removed_is_missing_and_said_to_have_been_there() {
-    let mut board = Board::new();
+    let mut board = Board::with(IN_TURN);
     let name = made(&board, "first");
     podman(&["tag", &name, &own(&board)]);
     let execution = submit(&board, &[pod("ONE", WAIT, &[]), pod("TWO", "true", &[])]);
@@ -202,7 +222,7 @@ fn damage(board: &Board, whole: bool) {
 
 #[test]
 fn a_damaged_image_of_the_bundle_is_loaded_again_once_also_for_pods_that_start_together() {
-    let mut board = Board::new();
+    let mut board = Board::with(IN_TURN);
     let id = archive(&board, "app.tar", "first");
     let group = |step: &str| pod(step, "true", &["merge: true"]);
     let tasks = [
