@@ -136,6 +136,7 @@ impl Loop {
         }
         self.measure_logs();
         let owed = resume::resume(&self.board);
+        self.publish();
         self.carry_out(owed, Occasion::Resumed);
         // Draws the consequences that a crash may have cut off.
         self.step(Event::TimePassed(self.away()));
@@ -263,10 +264,11 @@ impl Loop {
         // Save.
         self.save(&decision.records)?;
         self.decided = now;
+        // What is done looks in the snapshot whether it is still wanted: it must find the decision there.
+        self.publish();
         // Do.
         self.carry_out(decision.effects, Occasion::Decided);
         // Tell.
-        self.publish();
         Ok(decision.outcomes)
     }
 
@@ -355,6 +357,7 @@ impl Loop {
                 let settings = Arc::new(*settings);
                 self.settings.send_replace(settings.clone());
                 self.driver = self.driver.reconfigured(settings);
+                self.tend();
                 tracing::info!("configuration reloaded");
             }
             Err(why) => {

@@ -18,7 +18,7 @@ use crate::handle::{Trouble, TroubleName};
 use crate::ledger::{Committed, Cursor, Kept, Ledger, LedgerError, Queries};
 use crate::retention::{self, Past, Total};
 use crate::run::chain;
-use crate::sequence::{Execution, Recorded};
+use crate::sequence::{Execution, Record, Recorded};
 use crate::time::BootTime;
 
 /// The ledger and its readers.
@@ -177,6 +177,8 @@ impl Storage {
     /// Brings the index up to a commit.
     pub fn reflect(&mut self, committed: Committed, records: &[Recorded], ended: &[Arc<Execution>]) {
         let State::Open { ledger, .. } = &mut self.ledger else { return };
+        let purged = records.iter().filter(|recorded| recorded.record == Record::Purged);
+        purged.for_each(|recorded| self.logs.remove(recorded.execution));
         if let Err(error) = ledger.reflect(committed, records, ended) {
             self.let_index_go(&error);
         }

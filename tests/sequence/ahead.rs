@@ -8,11 +8,11 @@ use perigee::plan::errand::{Archive, ImageLoad};
 use perigee::plan::{Dependency, Errand, Needs, Plan, PlannedStep, Retry, Terms, When, Window, Work};
 use perigee::reason::{Name, Reason};
 use perigee::sequence::effect::Disposal;
-use perigee::sequence::event::{Report, Target, Verb};
+use perigee::sequence::event::{Away, Report, Target, Verb};
 use perigee::sequence::orphan::{self, LedgerId, Listed};
 use perigee::sequence::record::Reset;
-use perigee::sequence::state::{Ahead, Exit, JobState, Logs};
-use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, decide, resume};
+use perigee::sequence::state::{Ahead, Exit, JobState, Logs, Phase, Verdict};
+use perigee::sequence::{AttemptId, Board, Decision, Effect, Event, Execution, apply, deadline, decide, resume};
 use perigee::view;
 
 use super::plans::{at, empty_plan, execution, job, prepared, step, transfer};
@@ -122,6 +122,37 @@ fn two_steps_are_made_while_one_runs_and_start_at_once_when_their_turn_comes() {
     assert!(effects.contains(&Effect::Launch(vec![(id(1, 1), "c1.1".to_owned())])), "{effects:?}");
     assert_eq!(prepares(&effects), [], "nothing is made while something starts");
     assert_eq!(prepares(&rig.tell(id(1, 1), Report::Started)), [id(3, 1)]);
+}
+
+#[test]
+fn what_fails_ahead_is_made_again_when_its_turn_has_come_meanwhile() {
+    let (mut rig, _) = Rig::running(pods(2));
+    rig.end(id(0, 1), 0);
+    assert_eq!(rig.state(1), &JobState::Preparing, "it is on its way");
+    let effects = rig.tell(id(1, 1), Report::NotMadeAhead(Reason::new(Name::StartError, "no memory to spare")));
+    assert_eq!(prepares(&effects), [id(1, 1)]);
+    assert_eq!(rig.state(1), &JobState::Preparing);
+}
+
+#[test]
+fn what_cannot_be_withdrawn_keeps_its_step_no_longer_than_the_budget() {
+    let (mut rig, _) = Rig::running(pods(2));
+    rig.prepared(id(1, 1));
+    rig.ask(Target::Step(1), Verb::Hold);
+    assert_eq!(rig.ahead(1), &Ahead::Owed);
+    rig.ask(Target::Step(1), Verb::Release);
+    rig.end(id(0, 1), 0);
+    assert_eq!(rig.state(1), &JobState::Waiting, "its old container is still there");
+    let (due, _) = deadline::next(&rig.board, at(0)).expect("its budget runs from its turn on");
+    assert_eq!(due, at(360_000).boot);
+    let decision = decide(&rig.board, Event::TimePassed(Away::default()), at(360_000)).expect("legal");
+    decision.records.iter().for_each(|record| drop(apply(&mut rig.board, record).expect("fits")));
+    let JobState::Ended { verdict: Verdict::Failed(reason), .. } = rig.state(1) else { panic!("{:?}", rig.state(1)) };
+    assert_eq!(reason.name, Name::Timeout);
+    assert!(reason.message.contains("made ahead of its turn"), "{reason}");
+    rig.tell(id(0, 1), Report::Cleared(Logs::default()));
+    rig.tell(id(1, 1), Report::Cleared(Logs::default()));
+    assert!(matches!(rig.known().phase, Phase::Settled { .. }), "{:?}", rig.known().phase);
 }
 
 #[test]

@@ -2,23 +2,37 @@
 //!
 //! Must not: remove an image that a container uses, or one by another name; decide whether it is wanted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::images;
 use crate::bundle::ExecutionId;
 use crate::podman::driver::Driver;
 use crate::podman::{ApiError, Endpoint, failure};
 use crate::reason::{Name, Reason};
-use crate::sequence::Execution;
-use crate::sequence::image::{Lost, changed, origin};
+use crate::sequence::image::{Lost, Reload, changed, origin};
 use crate::sequence::state::{AttemptId, JobState};
+use crate::sequence::{Board, Execution};
 
-/// What was loaded again: for which execution, into which Podman, by which name. Jobs that start together need it once.
+/// What is loaded again: for which execution, into which Podman, by which name, asked for by which job.
+type Wanted = (ExecutionId, PathBuf, String, Reload);
+/// How it went, once it is over.
+type Outcome = Arc<tokio::sync::Mutex<Option<Result<(), Reason>>>>;
+
+/// What was loaded again. Jobs that start together need it once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LoadedAgain(Arc<tokio::sync::Mutex<BTreeSet<(ExecutionId, PathBuf, String)>>>);
+pub(crate) struct LoadedAgain(Arc<Mutex<BTreeMap<Wanted, Outcome>>>);
+
+impl LoadedAgain {
+    /// The outcome of a load; those of executions that are over are forgotten.
+    fn outcome(&self, wanted: Wanted, board: &Board) -> Outcome {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(execution, ..), _| board.live.contains_key(execution));
+        known.entry(wanted).or_default().clone()
+    }
+}
 
 impl Driver {
     /// Loads a lost image from the bundle; afterwards its name means what it meant before.
@@ -29,27 +43,26 @@ impl Driver {
         attempt: AttemptId,
         lost: &Lost,
     ) -> Result<Result<(), Reason>, ApiError> {
-        let key = (execution.plan.execution, endpoint.socket().to_owned(), lost.image.name.clone());
-        // One at a time: the first of the jobs that want it loads it for all.
-        let mut loaded = self.loaded_again.0.lock().await;
-        let board = self.handle.snapshot();
-        loaded.retain(|(execution, ..)| board.board.live.contains_key(execution));
-        if loaded.contains(&key) {
-            return Ok(Ok(()));
+        let wanted = (execution.plan.execution, endpoint.socket().to_owned(), lost.image.name.clone(), lost.seen);
+        let outcome = self.loaded_again.outcome(wanted, &self.handle.snapshot().board);
+        // The first of the jobs that want it loads it for all.
+        let mut outcome = outcome.lock().await;
+        if let Some(done) = &*outcome {
+            return Ok(done.clone());
         }
         let mut snapshots = self.handle.snapshots();
         let over = snapshots.wait_for(|snapshot| {
             let state = snapshot.board.job(&attempt).map(|job| &job.state);
             !matches!(state, Some(JobState::Preparing))
         });
-        let done = tokio::select! {
-            done = self.load_from_bundle(endpoint, execution, lost) => done?,
-            _ = over => Err(Reason::new(Name::Stopped, "its job ended; the load was broken off")),
-        };
-        if done.is_ok() {
-            loaded.insert(key);
+        tokio::select! {
+            done = self.load_from_bundle(endpoint, execution, lost) => {
+                let done = done?;
+                *outcome = Some(done.clone());
+                Ok(done)
+            }
+            _ = over => Ok(Err(Reason::new(Name::Stopped, "its job ended; the load was broken off"))),
         }
-        Ok(done)
     }
 
     async fn load_from_bundle(

@@ -358,8 +358,11 @@ impl Walk {
         if index.identities()? != *self.board.ended || index.forgotten()? != self.forgotten {
             return Ok(Some("the index and the journal do not know the same ended executions".to_owned()));
         }
-        let kept = index.kept()?;
-        for ended in index.ended()? {
+        let (kept, ended) = (index.kept()?, index.ended()?);
+        if kept.len() != ended.len() {
+            return Ok(Some(format!("the index keeps {} ended executions and shows {}", kept.len(), ended.len())));
+        }
+        for ended in ended {
             let id = ended.status.execution;
             let agree = kept.get(&(ended.last, id)) == Some(&ended.kept());
             if !agree || self.spans.get(&id) != Some(&(ended.first, ended.last)) {

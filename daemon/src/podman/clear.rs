@@ -9,6 +9,7 @@ use super::accounting::Group;
 use super::api::{ApiError, Endpoint};
 use super::console::{self, ConsoleError};
 use super::export;
+use super::failure;
 use super::inspected::Inspected;
 use crate::plan::PodSpec;
 use crate::sequence::effect::Disposal;
@@ -38,9 +39,11 @@ pub(super) async fn try_clear(endpoint: &Endpoint, rest: &Rest<'_>) -> Result<Re
         Ok(found) if found.is_anothers(rest.ledger) => Ok(console::kept(rest.kept)),
         Ok(found) => clear_found(endpoint, rest, found).await?,
         Err(ApiError::NotFound(_)) => Ok(console::kept(rest.kept)),
-        // A Podman that was killed amid a removal has a container that it cannot look at. A removal was asked for only
-        // when the output was safe.
-        Err(ApiError::Refused { message, .. }) if rest.kept.exists() && rest.disposal == Disposal::Remove => {
+        // A Podman that was killed amid a removal has a container that it cannot look at. Its output is safe, or went
+        // with its layer, or there never was any.
+        Err(ApiError::Refused { message, .. })
+            if rest.disposal == Disposal::Remove && (rest.kept.exists() || failure::is_damaged(&message)) =>
+        {
             remove_unseen(endpoint, rest, &message).await?;
             Ok(console::kept(rest.kept))
         }

@@ -47,7 +47,7 @@ fn name(message: &str) -> Name {
 
 /// Whether Podman's store has lost a part of an image that it still lists. The file system of a container, below
 /// `merged`, is no part of an image.
-fn is_damaged(message: &str) -> bool {
+pub fn is_damaged(message: &str) -> bool {
     let says = |words: &str| message.contains(words);
     let in_store = (says("/overlay/") || says("/vfs/dir/")) && !says("/merged");
     says("layer not known")

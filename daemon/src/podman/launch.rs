@@ -59,7 +59,7 @@ impl Driver {
             let report = match found? {
                 Ok(found) if found.state.has_started() => Report::Started,
                 Ok(found) if found.state.is_initialised() => return Some((attempt, container)),
-                Err(ApiError::NotFound(_)) if occasion == Occasion::Decided => Report::NotStarted(gone()),
+                Ok(_) | Err(ApiError::NotFound(_)) if occasion == Occasion::Decided => Report::NotStarted(gone()),
                 Ok(_) | Err(ApiError::NotFound(_)) => Report::Lost,
                 Err(error) => Report::NotStarted(failure::reason(&error)),
             };
@@ -106,7 +106,10 @@ impl Driver {
 
 /// Nobody has asked for a start of it yet, so that it is known not to have run.
 fn gone() -> Reason {
-    Reason::new(Name::StartError, "its container was removed before it was started, not by the daemon")
+    Reason::new(
+        Name::StartError,
+        "its container was undone before it was started, not by the daemon; keep what cleans up podman away from it",
+    )
 }
 
 /// Whether the board still wants an attempt started.

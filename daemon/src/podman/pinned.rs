@@ -81,8 +81,11 @@ impl Driver {
             Some((name, pin)) => endpoint.image_id(&name).await.map(|id| still(name, pin, id)),
         };
         match found {
-            Err(ApiError::Refused { message, .. }) => {
-                let message = format!("podman cannot look at image {}, which it has: {message}", job.pod.image);
+            Err(ApiError::Refused { message, .. }) if failure::is_damaged(&message) => {
+                let message = format!(
+                    "podman cannot look at image {}, which it has: {message}; load it again, then send the operation again",
+                    job.pod.image
+                );
                 Ok(Err(Reason::new(Name::ImageDamaged, message)))
             }
             other => other,

@@ -34,10 +34,11 @@ impl Driver {
         let job = Self::job(execution, attempt);
         let ahead = execution.ahead(&attempt).is_some();
         let report = match self.endpoint(&job.node) {
-            Ok(_) if ahead && memory::is_scarce() => Report::NotPrepared(memory::scarce()),
+            Ok(_) if ahead && memory::is_scarce() => Report::NotMadeAhead(memory::scarce()),
             Err(reason) => Report::NotPrepared(reason),
             Ok(endpoint) => match self.prepare_at(endpoint, execution, attempt, &turn).await {
                 None => return,
+                Some(Report::NotPrepared(reason)) if ahead => Report::NotMadeAhead(reason),
                 Some(report) => report,
             },
         };
@@ -153,6 +154,11 @@ impl Driver {
             // By its id: by its name, a removal that comes late would take the next one.
             Ok(found) => endpoint.remove(&found.id).await.map(Ok),
             Err(ApiError::NotFound(_)) => Ok(Ok(())),
+            // Not an image that is damaged: whatever is in the way is cleared with the attempt.
+            Err(ApiError::Refused { message, .. }) => {
+                let message = format!("podman cannot look at a container {name}, which is in the way: {message}");
+                Ok(Err(Reason::new(Name::StartError, message)))
+            }
             Err(error) => Err(error),
         }
     }

@@ -102,16 +102,17 @@ impl Draft<'_> {
             known.state == JobState::Waiting && known.ahead == Ahead::Not
         };
         let Some((step, _)) = unit.first() else { return false };
+        // First what costs nothing: it is asked at every decision.
+        if !unit.iter().all(fresh) || !calm(execution) {
+            return false;
+        }
         let aboard = self.live().into_iter().filter_map(|id| self.get(id));
         let aboard: usize = aboard.map(|known| known.steps.iter().map(ahead_of_step).sum::<usize>()).sum();
         let window = execution.plan.steps[*step].terms.window;
         let open = window.not_before.is_none_or(|first| self.now.wall >= first)
             && window.not_after.is_none_or(|last| self.now.wall < last);
         let in_the_way = |other: &Execution| in_the_way(execution, unit, other, |_| true).is_some();
-        unit.iter().all(fresh)
-            && calm(execution)
-            && open
-            && aboard + unit.len() <= AHEAD_MAX
+        open && aboard + unit.len() <= AHEAD_MAX
             && has_room(execution, unit)
             && changes_nothing(execution, unit)
             && !self.live().into_iter().filter_map(|id| self.get(id)).any(|other| in_the_way(other))
@@ -139,7 +140,9 @@ impl Draft<'_> {
                 Err(_) => self.withdraw_unit_of(attempt)?,
             },
             // What cannot be made now may well be in its turn: an image may have come by then, a port be free.
-            (Report::NotPrepared(_) | Report::ImageLost(_), Ahead::Making) => self.withdraw_unit_of(attempt)?,
+            (Report::NotMadeAhead(_) | Report::NotPrepared(_) | Report::ImageLost(_), Ahead::Making) => {
+                self.withdraw_unit_of(attempt)?
+            }
             (Report::Cleared(logs), Ahead::Owed) => {
                 self.record(id, Record::JobCleared { step, job, logs: logs.clone() })?;
             }
@@ -301,9 +304,10 @@ fn changes_nothing(execution: &Execution, unit: &[(usize, usize)]) -> bool {
     let before = pending(execution, unit);
     // Also one beside it: what a name means when the turn has come must be what it means now.
     let mut open = execution.plan.steps.iter().zip(&execution.steps).filter(|(_, step)| step.state.verdict().is_none());
+    // A volume is opened to another user when the container of that user is made: right before its turn.
+    let is_ready = |wanted: &PlannedJob| wanted.pod.options.user.is_none() && mounted(execution, wanted);
     unit.iter().map(planned).all(|wanted| {
-        mounted(execution, wanted)
-            || !before.iter().any(|step| touches(&execution.plan.steps[*step], &wanted.pod.claim))
+        is_ready(wanted) || !before.iter().any(|step| touches(&execution.plan.steps[*step], &wanted.pod.claim))
     }) && open.all(|(planned, _)| !changes_images(planned))
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::state::{Board, Execution, Hold, JobState, Remains, Signal, StepState};
+use super::state::{Ahead, Board, Execution, Hold, JobState, Remains, Signal, StepState};
 use crate::time::{BootTime, Timestamp};
 
 /// Kept between SIGKILL and the end of a step's budget, for the exit to be noticed.
@@ -34,6 +34,13 @@ pub enum Due {
         /// Index of the step.
         step: usize,
     },
+    /// The budget of an attempt runs out that cannot begin: what was made ahead for it cannot be removed.
+    Withdrawn {
+        /// Index of the step.
+        step: usize,
+        /// Index of the job.
+        job: usize,
+    },
     /// Another attempt may start.
     Retry {
         /// Index of the step.
@@ -58,7 +65,7 @@ impl Due {
     fn only_lets_start(self) -> bool {
         match self {
             Self::Retry { .. } | Self::Opens { .. } | Self::Closes { .. } => true,
-            Self::Tell { .. } | Self::JobBudget { .. } | Self::Budget { .. } => false,
+            Self::Tell { .. } | Self::JobBudget { .. } | Self::Budget { .. } | Self::Withdrawn { .. } => false,
         }
     }
 }
@@ -91,6 +98,18 @@ pub fn due(execution: &Execution, now: Timestamp) -> Vec<Due> {
     all(execution, now).into_iter().filter(|(at, _)| *at <= now.boot).map(|(_, due)| due).collect()
 }
 
+/// When the last of what a step waits for ended, if all of it has.
+fn turn(execution: &Execution, step: usize) -> Option<Timestamp> {
+    let mut latest = execution.received;
+    for edge in &execution.plan.steps[step].after {
+        let StepState::Ended { at, .. } = &execution.steps[edge.step].state else { return None };
+        if at.boot > latest.boot {
+            latest = *at;
+        }
+    }
+    Some(latest)
+}
+
 fn all(execution: &Execution, now: Timestamp) -> Vec<(BootTime, Due)> {
     let mut deadlines = Vec::new();
     for (index, step) in execution.steps.iter().enumerate() {
@@ -105,6 +124,12 @@ fn all(execution: &Execution, now: Timestamp) -> Vec<(BootTime, Due)> {
                 };
                 deadlines.extend(window.not_before.map(|wall| (at(wall), Due::Opens { step: index })));
                 deadlines.extend(window.not_after.map(|wall| (at(wall), Due::Closes { step: index })));
+                let turn = turn(execution, index).filter(|_| step.state == StepState::Waiting);
+                let owed = step.jobs.iter().enumerate().filter(|(_, job)| job.ahead == Ahead::Owed);
+                let owed = owed.filter(|(_, job)| job.state == JobState::Waiting);
+                deadlines.extend(turn.into_iter().flat_map(|turn| {
+                    owed.clone().map(move |(job, _)| (budget(turn), Due::Withdrawn { step: index, job }))
+                }));
             }
             StepState::Active { since } if planned.is_errand() => {
                 deadlines.push((budget(*since), Due::Budget { step: index }));

@@ -80,6 +80,8 @@ impl Draft<'_> {
                 self.prepared(attempt, container, image)?;
             }
             (Report::ImageLost(lost), Some(JobState::Preparing)) => self.image_lost(attempt, lost)?,
+            // Its turn has come meanwhile: now it counts.
+            (Report::NotMadeAhead(_), Some(JobState::Preparing)) => self.effect(Effect::Prepare(attempt)),
             (Report::NotPrepared(reason), Some(JobState::Preparing)) => {
                 self.end_job(attempt, Verdict::Failed(reason.clone()), None)?;
             }
@@ -231,6 +233,14 @@ impl Draft<'_> {
                 let text = outcome::budget_text(planned.timeout_seconds, "before it was done", why);
                 let verdict = Verdict::Failed(Reason::new(Name::Timeout, text));
                 self.record(id, Record::StepEnded { step: *step, verdict, output: None })
+            }
+            Due::Withdrawn { step, job } => {
+                let planned = &execution.plan.steps[*step];
+                let why = away.get(&planned.jobs()[*job].node).map(String::as_str);
+                let when = "before the container that was made ahead of its turn was removed";
+                let text = outcome::budget_text(planned.timeout_seconds, when, why);
+                let verdict = Verdict::Failed(Reason::new(Name::Timeout, text));
+                self.record(id, Record::JobEnded { step: *step, job: *job, verdict, exit: None })
             }
             // What may start now is started by the cascade.
             Due::Retry { .. } | Due::Opens { .. } | Due::Closes { .. } => Ok(()),

@@ -11,7 +11,7 @@ use crate::bundle::ExecutionId;
 pub enum Effect {
     /// Make and initialise the container of an attempt.
     Prepare(AttemptId),
-    /// Start initialised containers back to back, in this order.
+    /// Start initialised containers, all at once.
     Launch(Vec<(AttemptId, String)>),
     /// Report when the process of a container has ended.
     Watch(AttemptId, String),

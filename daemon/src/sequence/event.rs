@@ -81,6 +81,8 @@ pub enum Report {
     },
     /// Its container could not be made; nothing of it is left.
     NotPrepared(Reason),
+    /// The same before its turn, where it counts for nothing.
+    NotMadeAhead(Reason),
     /// Nor could this one, because its image is not what it was.
     ImageLost(Box<Lost>),
     /// Its process lives, or has lived.

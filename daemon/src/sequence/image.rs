@@ -40,7 +40,7 @@ pub struct Pin {
 }
 
 /// Whether an image was loaded once more from the bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reload {
     /// It was not.

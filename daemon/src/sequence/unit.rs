@@ -90,7 +90,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Launches pods back to back, once all of them are prepared.
+    /// Launches pods at once, when all of them are prepared.
     fn launch<'a>(&mut self, members: impl Iterator<Item = &'a Member<'a>>) -> Result<(), Illegal> {
         let mut prepared: Vec<(AttemptId, String)> = Vec::new();
         for member in members {
