@@ -58,6 +58,49 @@ fn what_was_committed_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_journal_that_is_gone_or_shorter_than_it_was_left_is_refused_and_nothing_is_changed() {
+    let refused = |folder: &Path, what: &str| {
+        let files = || walk(&folder.join("index"));
+        let before = files();
+        let Err(LedgerError::Short { why, .. }) = Ledger::open(folder) else { panic!("{what}: it opened") };
+        assert_eq!(files(), before, "{what}: the index is as it was");
+        let damages = perigee::ledger::check::check(folder).expect("a report").damages;
+        assert!(damages.iter().any(|damage| damage.what.contains(&why) && !damage.mends), "{what}: {damages:?}");
+    };
+    // Sealed: a daemon has left in good order.
+    let (folder, board) = written();
+    let (ledger, _) = Ledger::open(folder.path()).expect("opens");
+    ledger.close().expect("sealed");
+    let whole = fs::read(segment(folder.path())).expect("readable");
+    for end in [0, 16, whole.len() / 2, whole.len() - 1] {
+        fs::write(segment(folder.path()), &whole[..end]).expect("cut");
+        refused(folder.path(), "cut");
+    }
+    fs::write(segment(folder.path()), &whole).expect("put back");
+    let (ledger, found) = Ledger::open(folder.path()).expect("it is whole again");
+    assert_eq!(found.board, board);
+    drop(ledger);
+    // Not sealed: only that nothing at all is left can be told.
+    fs::write(folder.path().join("ledger-id"), "as the daemon makes it").expect("written");
+    fs::write(segment(folder.path()), b"").expect("emptied");
+    refused(folder.path(), "emptied");
+    fs::remove_file(segment(folder.path())).expect("removed");
+    refused(folder.path(), "removed");
+    fs::remove_dir_all(folder.path().join("index")).expect("moved away");
+    let (_, found) = Ledger::open(folder.path()).expect("a new one, as somebody wanted");
+    assert!(found.board.live.is_empty() && found.board.ended.is_empty());
+}
+
+/// Every file below a folder, with its bytes.
+fn walk(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path());
+    let mut found: Vec<_> =
+        entries.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).expect("read"))).collect();
+    found.sort();
+    found
+}
+
+#[test]
 fn the_boot_of_the_last_daemon_is_known_wherever_the_index_stands() {
     let (folder, _) = written();
     let (mut ledger, found) = Ledger::open(folder.path()).expect("opens");
@@ -238,10 +281,16 @@ fn an_index_that_was_left_in_good_order_is_opened_as_it_is_and_any_other_is_made
     assert!(found.notes.iter().any(|note| note.contains("marked is not as it was sealed")), "{:?}", found.notes);
     assert_eq!(found.board, board);
     ledger.close().expect("sealed");
-    // It would know more than the journal.
-    fs::remove_dir_all(folder.path().join("journal")).expect("removed");
+    // It knows less than the journal: a seal of before.
+    let seal = folder.path().join("index.seal");
+    let before = fs::read(&seal).expect("a seal");
+    let (mut ledger, found) = open();
+    let mut board = found.board;
+    accept(&mut ledger, &mut board, 3);
+    ledger.close().expect("sealed");
+    fs::write(&seal, before).expect("put back");
     let (_, found) = open();
-    assert_eq!(found.board, Board::default());
+    assert_eq!(found.board, board);
     assert!(found.notes.iter().any(|note| note.contains("another place of the journal")), "{:?}", found.notes);
 }
 

@@ -14,7 +14,7 @@ use crate::outcome::{self, State};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
 use crate::sequence::orphan::LedgerId;
-use crate::sequence::{Board, Event, Execution, Outcome, Refusal};
+use crate::sequence::{AttemptId, Board, Event, Execution, Outcome, Refusal};
 use crate::view::Around;
 
 /// Inputs that may wait for the loop. Each live job has at most a few on the way.
@@ -27,6 +27,8 @@ pub enum Input {
     Event(Event),
     /// From an operator: somebody waits.
     Command(Event, oneshot::Sender<Result<Vec<Outcome>, Answer>>),
+    /// From the driver: Podman has told how a process is that a start has taken up.
+    Seen(AttemptId),
     /// A Podman went away or came back.
     HealthChanged,
     /// The ground acknowledged an outbox entry.
@@ -193,6 +195,12 @@ impl Handle {
     #[must_use]
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Reports that Podman has told of an attempt; waits while the queue is full.
+    pub async fn seen(&self, attempt: AttemptId) {
+        // As in `report`.
+        let _ = self.inbox.send(Input::Seen(attempt)).await;
     }
 
     /// Reports how much room console output takes; waits on its thread while the queue is full.

@@ -4,6 +4,8 @@
 
 mod leave;
 mod parts;
+mod past;
+mod unseen;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +13,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::bundle::ExecutionId;
 use crate::clock::{self, Clock};
 use crate::config::{self, Settings};
 use crate::downlink::Outbox;
@@ -22,11 +23,12 @@ use crate::podman::driver::Occasion;
 use crate::podman::{Driver, Health};
 use crate::reason::{Name, Reason};
 use crate::sequence::event::Away;
-use crate::sequence::{Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
+use crate::sequence::{AttemptId, Board, Effect, Event, Outcome, Record, Refusal, apply, deadline, decide, resume};
 use crate::storage::Storage;
 use crate::systemd::Manager;
 use crate::time::Timestamp;
 pub use parts::Parts;
+use unseen::Unseen;
 
 /// Pause before a ledger that failed is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -34,6 +36,8 @@ const LEDGER_RETRY: Duration = Duration::from_secs(2);
 const TEND_PAUSE: Duration = Duration::from_secs(60);
 /// Reports that may wait for a ledger that fails: all jobs of all live executions end up here at worst.
 const STUCK_MAX: usize = 4096;
+/// How long deadlines wait after a start for Podman to tell how what was running is; about one call.
+const TAKE_UP: Duration = Duration::from_secs(15);
 /// What is still on the way when the loop has ended gets this long.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -50,6 +54,7 @@ pub struct Loop {
     inbox: mpsc::Receiver<Input>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     stuck: VecDeque<Event>,
+    unseen: Unseen,
     /// Whether the daemon before left in good order, as far as the ledger could tell.
     left_well: bool,
     /// When the latest decision was drawn.
@@ -85,6 +90,7 @@ impl Loop {
             inbox: parts.inbox,
             snapshots: parts.snapshots,
             stuck: VecDeque::new(),
+            unseen: Unseen::default(),
             left_well: false,
             config_trouble: parts.config_trouble,
             outbox_trouble: None,
@@ -116,16 +122,17 @@ impl Loop {
         let settings = self.settings.borrow().clone();
         let layout = Layout { segment_bytes: settings.retention.segment_bytes, ..Layout::default() };
         let (mut ledger, mut found) = Ledger::open_with(&settings.state_dir, layout)?;
-        let ledger_id = identity::of(&settings.state_dir, &mut found.notes);
-        for note in &found.notes {
-            tracing::warn!("{note}");
-        }
         // Should the rest fail, the next try finds a ledger that nobody has left.
         self.left_well |= found.left_well;
         found.left_well = self.left_well;
         let (boot, reset) = found.boot(clock::boot_id());
         self.clock = self.clock.continued(Duration::from_millis(boot.offset_ms));
         ledger.started(&boot, env!("CARGO_PKG_VERSION"))?;
+        // Behind the first record: a journal without any, beside an identity, is one that was lost.
+        let ledger_id = identity::of(&settings.state_dir, &mut found.notes);
+        for note in &found.notes {
+            tracing::warn!("{note}");
+        }
         let board = found.board;
         tracing::info!(live = board.live.len(), ended = board.ended.len(), ?reset, "ledger open");
         self.board = board;
@@ -136,22 +143,20 @@ impl Loop {
         }
         self.measure_logs();
         let owed = resume::resume(&self.board);
+        let scale = self.settings.borrow().time_scale.max(1);
+        self.unseen = Unseen::of(&owed, self.clock.now().boot.after(TAKE_UP * scale));
         self.publish();
         self.carry_out(owed, Occasion::Resumed);
-        // Draws the consequences that a crash may have cut off.
-        self.step(Event::TimePassed(self.away()));
+        if self.unseen.until().is_none() {
+            self.catch_up();
+        }
         Ok(())
     }
 
-    /// Removes the console output of forgotten executions that a crash has kept from going, and measures that of all
-    /// others, beside the loop: it takes a walk over all of it.
-    fn measure_logs(&self) {
-        let (handle, outbox, kept, ended) =
-            (self.handle.clone(), self.outbox.clone(), self.storage.kept(), self.board.ended.clone());
-        tokio::task::spawn_blocking(move || {
-            outbox.sweep_logs(|id| ended.contains(&id) && !kept.contains(&id));
-            handle.measured(kept.into_iter().map(|id| (id, outbox.log_bytes(id))).collect());
-        });
+    /// Draws the consequences that a crash may have cut off, and those of time.
+    fn catch_up(&mut self) {
+        self.unseen = Unseen::default();
+        self.step(Event::TimePassed(self.away()));
     }
 
     /// Runs until it is told to leave.
@@ -173,6 +178,7 @@ impl Loop {
                     self.tend();
                     self.publish();
                 }
+                Ok(Some(Input::Seen(attempt))) => self.seen(attempt),
                 Ok(Some(Input::Measured(logs))) => {
                     self.storage.measured(logs);
                     self.tend();
@@ -184,11 +190,18 @@ impl Loop {
         self.leave().await;
     }
 
+    fn seen(&mut self, attempt: AttemptId) {
+        if self.unseen.seen(attempt) {
+            self.catch_up();
+        }
+    }
+
     /// Until the next deadline, the next try of a ledger in trouble, the watchdog, or the day on which something of the
     /// past is too old; `None` when only an input can change anything. What is due waits for a ledger that fails: it could
     /// not be recorded.
     fn pause(&self) -> Option<Duration> {
-        let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| self.clock.until(at));
+        let deadline = deadline::next(&self.board, self.decided).map(|(at, _)| at);
+        let deadline = self.unseen.until().or(deadline).map(|at| self.clock.until(at));
         let deadline = deadline.filter(|_| !self.storage.fails());
         let retry = self.storage.trouble().map(|_| LEDGER_RETRY);
         let uncounted = deadline::consumes(&self.board).then(|| self.storage.latest()).flatten();
@@ -213,8 +226,14 @@ impl Loop {
         for event in std::mem::take(&mut self.stuck) {
             self.step(event);
         }
-        if deadline::next(&self.board, self.decided).is_some_and(|(at, _)| at <= self.clock.now().boot) {
-            self.step(Event::TimePassed(self.away()));
+        let now = self.clock.now().boot;
+        match self.unseen.until() {
+            Some(until) if now < until => {}
+            Some(_) => self.catch_up(),
+            None if deadline::next(&self.board, self.decided).is_some_and(|(at, _)| at <= now) => {
+                self.step(Event::TimePassed(self.away()));
+            }
+            None => {}
         }
     }
 
@@ -228,13 +247,6 @@ impl Loop {
             tracing::info!("the ledger is available again");
         }
         self.publish();
-    }
-
-    /// Lets go of the past that is beyond the limits.
-    fn tend(&mut self) {
-        let limits = self.settings.borrow().retention.clone();
-        self.storage.tend(&limits, self.clock.now().boot, &self.outbox);
-        self.outbox_trouble = self.outbox.full(limits.outbox_bytes);
     }
 
     /// Handles an event that nobody waits for. One that cannot be recorded now is kept and tried again.
@@ -302,13 +314,6 @@ impl Loop {
             self.tend();
         }
         Ok(())
-    }
-
-    /// The console output of what an operator purged goes with it.
-    fn forget(&self, id: ExecutionId) {
-        if let Err(error) = self.outbox.forget(id) {
-            tracing::error!(execution = %id, %error, "failed to remove the console output of a purged execution");
-        }
     }
 
     fn carry_out(&self, effects: Vec<Effect>, occasion: Occasion) {

@@ -29,6 +29,21 @@ fn daemon_killed_while_it_stops_a_pod_stops_it_all_the_same() {
 }
 
 #[test]
+fn pod_that_ended_in_time_while_no_daemon_ran_is_judged_by_its_code_and_not_by_the_clock() {
+    // A minute passes in 3 s.
+    let mut board = Board::with("time_scale: 20");
+    let id = board.submit(&pod("RUN", "p", &mark("x", "sleep 0.5"), &["max_duration: 1"]));
+    board.reaches(&format!("{id}.RUN.0"), "running");
+    board.crash();
+    // Not a wait for something: so long no daemon runs, until its `max_duration` is over.
+    std::thread::sleep(Duration::from_secs(5));
+    board.start();
+    let status = board.ended(&id);
+    assert_eq!(at(&status, "/state"), "succeeded", "{status:#}\n{}", board.log());
+    assert_eq!(at(&status, "/steps/0/jobs/0/exit_code"), 0);
+}
+
+#[test]
 fn bundle_is_accepted_once_or_not_at_all_when_the_daemon_dies_while_it_comes_in() {
     for pause in [0, 2, 5, 9, 14, 20] {
         let mut board = Board::new();

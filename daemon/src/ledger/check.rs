@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,9 +13,11 @@ use serde::Serialize;
 use super::frame::{FRAME_HEADER, Frame, decode, field, has_hole, whole_after};
 use super::heal::wrong_byte;
 use super::index::{Index, IndexError};
+use super::lock;
 use super::reader::{Frames, Reader, Tail};
 use super::seal;
 use super::segment::{Cursor, HEADER, Header, JournalError, Position, VERSION, failed, path, read_header, segments};
+use super::short;
 use crate::bundle::ExecutionId;
 use crate::medium::Medium;
 use crate::sequence::{Board, Record, Recorded, apply};
@@ -146,7 +147,10 @@ fn look(state_dir: &Path) -> Result<Report, CheckError> {
         }
         walk.segment(&dir, segment)?;
     }
-    let daemon = daemon_at(&state_dir.join("lock"));
+    if let Some(why) = short::missing(state_dir)? {
+        walk.damage(&dir, 0, format!("the journal {why}: what was acknowledged is missing"), false);
+    }
+    let daemon = lock::held(&state_dir.join("lock"));
     let index = walk.index(state_dir, daemon);
     let Walk { segments, oldest, expected, board, forgotten, damages, notes, .. } = walk;
     Ok(Report {
@@ -390,13 +394,4 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether somebody holds a lock on a file, as the kernel lists them: to try the lock could keep a daemon from starting.
-fn daemon_at(lock: &Path) -> Option<bool> {
-    let Ok(known) = fs::metadata(lock) else { return Some(false) };
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let inode = format!(":{}", known.ino());
-    let ours = |line: &&str| line.contains(" FLOCK ") && line.split_whitespace().any(|word| word.ends_with(&inode));
-    Some(locks.lines().any(|line| ours(&line)))
 }

@@ -27,6 +27,18 @@ pub enum LedgerError {
         /// Which.
         path: PathBuf,
     },
+    /// Files of the journal are gone, or cut.
+    #[error(
+        "the journal {} {why}: what was acknowledged is missing; put its files back from a copy, or go on without: move \
+         `journal/`, `index/` and `index.seal` away",
+        path.display()
+    )]
+    Short {
+        /// Where it is.
+        path: PathBuf,
+        /// What shows it.
+        why: String,
+    },
     /// The journal.
     #[error("failed to use the journal")]
     Journal(#[from] JournalError),
@@ -52,7 +64,7 @@ impl LedgerError {
             Self::Full => true,
             Self::Journal(error) => error.is_full(),
             Self::Directory { source, .. } => crate::disk::is_full(source),
-            Self::InUse { .. } | Self::Index(_) | Self::Replay(_) => false,
+            Self::InUse { .. } | Self::Short { .. } | Self::Index(_) | Self::Replay(_) => false,
         }
     }
 }

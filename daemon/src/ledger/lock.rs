@@ -2,7 +2,9 @@
 //!
 //! Must not: wait for a daemon that works.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// Tries to take the lock, and the pause between two: 0.2 s in all.
@@ -18,4 +20,13 @@ pub(super) fn take(lock: &File) -> Result<(), TryLockError> {
         }
     }
     lock.try_lock()
+}
+
+/// Whether somebody holds a lock on a file, as the kernel lists them: to try the lock could keep a daemon from starting.
+pub(super) fn held(lock: &Path) -> Option<bool> {
+    let Ok(known) = fs::metadata(lock) else { return Some(false) };
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let inode = format!(":{}", known.ino());
+    let ours = |line: &&str| line.contains(" FLOCK ") && line.split_whitespace().any(|word| word.ends_with(&inode));
+    Some(locks.lines().any(|line| ours(&line)))
 }

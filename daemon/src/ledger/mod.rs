@@ -22,6 +22,7 @@ mod replay;
 mod reserve;
 mod seal;
 mod segment;
+mod short;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -140,6 +141,9 @@ impl Ledger {
             TryLockError::WouldBlock => LedgerError::InUse { path: state_dir.to_owned() },
             TryLockError::Error(source) => directory(state_dir)(source),
         })?;
+        if let Some(why) = short::missing(state_dir)? {
+            return Err(LedgerError::Short { path: state_dir.join("journal"), why });
+        }
         let Layout { segment_bytes, reserve_bytes, medium } = layout;
         let mut notes = Vec::new();
         let journal = Journal::open(&state_dir.join("journal"), medium.clone(), segment_bytes, &mut notes)?;

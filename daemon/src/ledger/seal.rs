@@ -52,6 +52,12 @@ pub(super) fn write(medium: &Medium, index: &Path, journal: Position) -> io::Res
     medium.flush_folder(place.parent().unwrap_or(Path::new(".")))
 }
 
+/// Where the journal ended when the index was sealed, if it is and the seal can be read.
+pub(super) fn journal(index: &Path) -> Option<Position> {
+    let bytes = fs::read(path(index)).ok()?;
+    serde_json::from_slice::<Seal>(&bytes).ok().map(|seal| seal.journal)
+}
+
 /// Compares an index with its seal.
 pub(super) fn look(index: &Path, journal: Position) -> Found {
     let bytes = match fs::read(path(index)) {

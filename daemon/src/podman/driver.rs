@@ -154,7 +154,10 @@ impl Driver {
         tokio::spawn(async move {
             match effect {
                 Effect::Prepare(_) | Effect::Launch(_) | Effect::Purge(_) => {}
-                Effect::Watch(attempt, container) => driver.watch(&execution, attempt, &container).await,
+                Effect::Watch(attempt, container) => {
+                    driver.watch(&execution, attempt, &container, occasion).await;
+                    driver.handle.seen(attempt).await;
+                }
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::accounting;
 use super::api::{ApiError, Endpoint};
-use super::driver::{Driver, RETRY_MAX};
+use super::driver::{Driver, Occasion, RETRY_MAX};
 use super::inspected::Inspected;
 use super::process::{NotHeld, Process};
 use crate::config::ExitPath;
@@ -43,7 +43,8 @@ enum Notice {
 
 impl Driver {
     /// Watches an attempt until its end is told, or nobody wants to know of it any more.
-    pub(super) async fn watch(&self, execution: &Execution, attempt: AttemptId, container: &str) {
+    pub(super) async fn watch(&self, execution: &Execution, attempt: AttemptId, container: &str, occasion: Occasion) {
+        let mut taken_up = occasion == Occasion::Resumed;
         let Ok(endpoint) = self.endpoint(&Self::job(execution, attempt).node) else { return };
         let mut notice = match self.settings.exit_path {
             ExitPath::Auto => Notice::Held,
@@ -53,10 +54,15 @@ impl Driver {
         loop {
             match self.answered(endpoint, living(attempt), || endpoint.inspect(container)).await {
                 None => return,
-                Some(Ok(found)) if found.state.alive() => match self.next(endpoint, attempt, &found, notice).await {
-                    Some(next) => (notice, refused) = (next, REFUSED_FIRST),
-                    None => return,
-                },
+                Some(Ok(found)) if found.state.alive() => {
+                    if std::mem::take(&mut taken_up) {
+                        self.handle.seen(attempt).await;
+                    }
+                    match self.next(endpoint, attempt, &found, notice).await {
+                        Some(next) => (notice, refused) = (next, REFUSED_FIRST),
+                        None => return,
+                    }
+                }
                 // A boot resets containers to `created`, with an exit code of 0: that is no end.
                 Some(Ok(found)) if !found.state.has_ended() => return self.tell(attempt, Report::Lost).await,
                 // A Podman that stops answering just now is asked from the start.

@@ -39,6 +39,7 @@ impl Loop {
                 match within(self.pause(), self.inbox.recv()).await {
                     Ok(Some(Input::Event(event))) => self.step(event),
                     Ok(Some(Input::Command(_, reply))) => drop(reply),
+                    Ok(Some(Input::Seen(attempt))) => self.seen(attempt),
                     Ok(Some(Input::HealthChanged)) => self.publish(),
                     Ok(Some(Input::Reloaded(_) | Input::Measured(_) | Input::Acknowledged | Input::Shutdown)) => {}
                     Ok(None) => return,
