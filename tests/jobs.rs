@@ -245,7 +245,7 @@ fn d6_circles_selves_unknown_and_doubled_names_are_all_told_in_one_answer() {
 #[test]
 fn d9_a_failure_starts_nothing_more_and_what_runs_is_followed_to_its_end() {
     let board = Board::new();
-    let tasks = commands("A", &["sleep 1", "exit 1"], &[])
+    let tasks = commands("A", &["sleep 4", "exit 1"], &[])
         + &commands("B", &["true", "true"], &["after: [{step: A, mode: each}]"]);
     let id = board.submit(&tasks);
     let status = board.ended(&id);

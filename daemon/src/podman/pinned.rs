@@ -81,7 +81,7 @@ impl Driver {
             Some((name, pin)) => endpoint.image_id(&name).await.map(|id| still(name, pin, id)),
         };
         match found {
-            Err(ApiError::Refused { message, .. }) if failure::is_damaged(&message) => {
+            Err(ApiError::Refused { message, .. }) if failure::is_damaged(&message) || has_panicked(&message) => {
                 let message = format!(
                     "podman cannot look at image {}, which it has: {message}; load it again, then send the operation again",
                     job.pod.image
@@ -91,6 +91,11 @@ impl Driver {
             other => other,
         }
     }
+}
+
+/// Whether Podman stumbled over an image of which it has lost a layer: 4.3 does.
+fn has_panicked(message: &str) -> bool {
+    message.contains("nil pointer dereference")
 }
 
 /// An image, if its name still means what it meant.
