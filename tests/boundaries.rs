@@ -31,9 +31,9 @@ use flight::Landing;
 use line::Requests;
 
 /// Boards that fly at once: more would make each other late on two cores.
-const BOARDS: usize = 5;
+const BOARDS: usize = 7;
 /// Points of one test that are tried at once.
-const LANES: usize = 3;
+const LANES: usize = 4;
 /// A sequence has far fewer points; a flight that never ends untouched is a mistake of the test.
 const POINTS_MAX: usize = 1000;
 /// And not fewer than these: a volume, a network, and for each of three pods a create, init, start, and removal; a stop.

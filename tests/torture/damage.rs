@@ -191,6 +191,12 @@ fn a_journal_that_is_cut_short_anywhere_keeps_all_that_is_whole() {
         let folder = folder();
         copy(original.path(), folder.path());
         fs::write(&segments(folder.path())[0], &whole[..*end]).expect("written");
+        // The seal of a daemon that left in good order proves that something is missing.
+        let sealed = open_guarded(folder.path());
+        assert_eq!(matches!(sealed, Err(LedgerError::Short { .. })), *end < whole.len(), "cut at {end}");
+        drop(sealed);
+        // A crash leaves none.
+        let _ = fs::remove_file(folder.path().join("index.seal"));
         let (ledger, found) = open_guarded(folder.path()).unwrap_or_else(|error| panic!("cut at {end}: {error}"));
         let frames = starts.iter().skip(1).chain([&whole.len()]).filter(|next| *next <= end).count();
         // The first execution takes the first three frames, and so on.
