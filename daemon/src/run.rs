@@ -1,4 +1,4 @@
-//! Shell: the loop. **Think, save, do, tell**: [`Loop::step`] shows the order and no other code may change it.
+//! Shell: the loop. **Think, save, do, tell**: `Loop::think_save_do_tell` shows the order and no other code may change it.
 //!
 //! Must not: wait for anything but its inbox and its next deadline.
 
