@@ -16,6 +16,7 @@ use super::draft::Draft;
 use super::effect::{Disposal, Effect};
 use super::event::{Refusal, Report};
 use super::gate;
+use super::image;
 use super::record::Record;
 use super::state::{Ahead, AttemptId, Board, Execution, Job, JobState, Phase, StepState};
 use crate::bundle::ExecutionId;
@@ -308,7 +309,7 @@ fn changes_nothing(execution: &Execution, unit: &[(usize, usize)]) -> bool {
     let is_ready = |wanted: &PlannedJob| wanted.pod.options.user.is_none() && mounted(execution, wanted);
     unit.iter().map(planned).all(|wanted| {
         is_ready(wanted) || !before.iter().any(|step| touches(&execution.plan.steps[*step], &wanted.pod.claim))
-    }) && open.all(|(planned, _)| !changes_images(planned))
+    }) && open.all(|(planned, _)| image::made_by(&execution.plan.tenant, planned).is_none())
 }
 
 /// The steps that have yet to end before a unit has its turn.
@@ -349,23 +350,6 @@ fn touches(step: &PlannedStep, claim: &str) -> bool {
             Errand::FilesMove(it) => it.claim == claim,
             Errand::Build(_) | Errand::ImageLoad(_) => true,
             Errand::ImageList(_) | Errand::PodLogs(_) | Errand::PodStop(_) => false,
-        },
-    }
-}
-
-fn changes_images(step: &PlannedStep) -> bool {
-    match &step.work {
-        Work::PodRun { .. } => false,
-        Work::Errand(errand) => match errand {
-            Errand::Build(_) | Errand::ImageLoad(_) => true,
-            Errand::Uplink(_)
-            | Errand::Downlink(_)
-            | Errand::FilesList(_)
-            | Errand::FilesDelete(_)
-            | Errand::FilesMove(_)
-            | Errand::ImageList(_)
-            | Errand::PodLogs(_)
-            | Errand::PodStop(_) => false,
         },
     }
 }

@@ -335,15 +335,7 @@ pub(super) fn members(execution: &Execution, group: Range<usize>) -> Vec<(usize,
 /// their hostnames, or its container holds one of their host ports and has ended, or has not started.
 #[must_use]
 pub fn obstacle(mine: &Execution, wanted: &[(usize, usize)], other: &Execution) -> Option<(AttemptId, Hostname)> {
-    in_the_way(mine, wanted, other, |known| match &known.state {
-        JobState::Ended { .. } | JobState::Requeued { .. } | JobState::Waiting | JobState::Held => true,
-        JobState::Preparing
-        | JobState::Prepared { .. }
-        | JobState::Launching { .. }
-        | JobState::Running { .. }
-        | JobState::Paused { .. }
-        | JobState::Stopping { .. } => false,
-    })
+    in_the_way(mine, wanted, other, |known| !known.alive())
 }
 
 /// The same, with the jobs whose host ports count.
