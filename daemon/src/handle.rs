@@ -199,13 +199,13 @@ impl Handle {
 
     /// Reports that Podman has told of an attempt; waits while the queue is full.
     pub async fn seen(&self, attempt: AttemptId) {
-        // As in `report`.
+        // The loop is gone only when the process ends: nobody is left to tell.
         let _ = self.inbox.send(Input::Seen(attempt)).await;
     }
 
     /// Reports how much room console output takes; waits on its thread while the queue is full.
     pub fn measured(&self, logs: Vec<(ExecutionId, u64)>) {
-        // As below.
+        // The loop is gone only when the process ends: nobody is left to tell.
         let _ = self.inbox.blocking_send(Input::Measured(logs));
     }
 

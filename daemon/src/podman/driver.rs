@@ -156,7 +156,9 @@ impl Driver {
                 Effect::Prepare(_) | Effect::Launch(_) | Effect::Purge(_) => {}
                 Effect::Watch(attempt, container) => {
                     driver.watch(&execution, attempt, &container, occasion).await;
-                    driver.handle.seen(attempt).await;
+                    if occasion == Occasion::Resumed {
+                        driver.handle.seen(attempt).await;
+                    }
                 }
                 Effect::Signal(attempt, container, signal) => {
                     driver.signal(&execution, attempt, &container, signal).await
